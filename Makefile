@@ -1,0 +1,47 @@
+# make run     the endpoint on this machine, against a simulated Azure OpenAI resource
+# make test    install what is needed, then every check and every test
+# make check   the same without installing
+# make bench   the speed figures, as ratios to a bare requests loop in the same run
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# Azure runs this app on Python 3.13, so that is what it is tested on. PYTHON=/path/to/python3.13 overrides.
+PYTHON ?= $(shell for p in python3.13 python3 python $$HOME/.pyenv/versions/3.13*/bin/python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && echo "$$p" && break; done)
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: help run test check bench clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+.venv/installed: requirements.txt requirements-dev.txt
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "Python 3.13 is needed and none was found (looked for python3.13, python3, python and pyenv's versions)." >&2; \
+		echo "Install it, or name one: make $(or $(firstword $(MAKECMDGOALS)),run) PYTHON=/path/to/python3.13" >&2; exit 1; fi
+	@"$(PYTHON)" -m venv --clear .venv || { \
+		echo "$(PYTHON) cannot make a virtual environment. On Debian and Ubuntu: apt-get install python3.13-venv" >&2; exit 1; }
+	@echo "Installing into .venv (a minute, the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+run: .venv/installed
+	@exec $(BIN)/python -m local $(ARGS)
+
+test: .venv/installed
+	@$(MAKE) --no-print-directory check
+
+check:
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: .venv/installed
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build

@@ -1,0 +1,202 @@
+"""The edge: two routes, and every outcome as an HTTP response. The only file that speaks azure.functions.
+
+Importing this file needs no setting and opens no connection: an exception here would remove every route, and
+Azure would say no more than "0 functions found".
+"""
+
+import asyncio
+import json
+import logging
+import time
+import traceback
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import azure.functions as func
+
+from mint import __version__, body, callers
+from mint.callers import Caller
+from mint.errors import MintError
+from mint.identity import Identity, platform_credential
+from mint.profiles import Profiles
+from mint.replies import Minted
+from mint.session import Session, compose
+from mint.settings import MisconfiguredError, Settings, platform_checks_key
+from mint.transcription import Transcription
+from mint.upstream import Trip, Upstream
+
+log = logging.getLogger("mint")
+for chatty in ("azure.identity", "azure.core"):  # a line or more for every token, at INFO
+    logging.getLogger(chatty).setLevel(logging.WARNING)
+
+app = func.FunctionApp(
+    http_auth_level=func.AuthLevel.FUNCTION if platform_checks_key() else func.AuthLevel.ANONYMOUS
+)
+
+
+class Service:
+    """What one process keeps: settings, profiles, the token, warm connections, and the threads that mint."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.profiles = Profiles(settings)
+        identity = Identity(settings.scope, lambda: platform_credential(settings))
+        upstream = Upstream(settings, identity)
+        self.transcription = Transcription(settings, upstream)
+        self.mint = self.transcription.mint  # the workaround; on the day of the fix: upstream.mint
+        self.threads = ThreadPoolExecutor(settings.max_concurrent_mints, thread_name_prefix="mint")
+        self.in_flight = 0
+
+
+@cache
+def service() -> Service:
+    """Return this process's service, made by the first request; raises `MintError` `misconfigured`."""
+    return Service(Settings.read())
+
+
+class Entry:
+    """One mint's log line, filled as the request goes on. It holds no secret, token, key or instructions."""
+
+    def __init__(self) -> None:
+        self.request_id = uuid.uuid4().hex
+        self.started = time.monotonic()
+        self.caller: Caller | None = None
+        self.profile: str | None = None
+        self.transcription: str | None = None
+        self.trip: Trip | None = None
+
+
+def mint_secret(req: func.HttpRequest, service: Service, entry: Entry) -> dict[str, Any]:
+    """One request, as five steps."""
+    settings = service.settings
+    # 1. Authenticate the caller.
+    entry.caller = callers.authenticate(req.headers, settings)
+    # 2. Compose the session: the profile's, with what the client may choose.
+    profile = service.profiles.named(req.params.get("profile"))
+    entry.profile = profile.name
+    asked = body.read(req.get_body(), req.headers.get("content-type"))
+    session = compose(asked, profile, service.profiles.schema, settings)
+    # 3. Mint it.
+    entry.trip = Trip(entry.started + settings.deadline_seconds)
+    minted = service.mint(session, entry.trip)
+    entry.transcription = minted.configured
+    # 4. Reply with all that a client needs to connect.
+    return reply(minted, session, settings)
+
+
+def reply(minted: Minted, session: Session, settings: Settings) -> dict[str, Any]:
+    """Return the answer's JSON. `session` is rebuilt and not relayed: Azure's echo holds the instructions."""
+    realtime = f"{settings.endpoint}/openai/v1/realtime"
+    return {
+        "value": minted.value,
+        "expires_at": minted.expires_at,
+        "session": {
+            "type": "realtime",
+            "object": "realtime.session",
+            "id": minted.session_id,
+            "model": settings.deployment,
+        },
+        "webrtc_url": f"{realtime}/calls",
+        "websocket_url": f"ws{realtime.removeprefix('http')}?model={settings.deployment}",
+        "transcription": {"configured": minted.configured, "config": session.transcription},
+        "session_update": minted.session_update,
+    }
+
+
+@app.route("realtime/client_secrets", methods=["POST"])
+async def client_secrets(req: func.HttpRequest) -> func.HttpResponse:
+    """POST /api/realtime/client_secrets: a client secret, and everything the client needs to connect."""
+    entry = Entry()
+    try:
+        answer = await in_thread(req, service(), entry)
+    except MintError as error:
+        return refuse(error, entry)
+    except Exception:  # noqa: BLE001 - the edge: a fault of our own is an honest 500, and its traceback is logged
+        ours = MintError(
+            "internal_error", "The endpoint failed. Try again, and report the x-request-id if it lasts."
+        )
+        return refuse(ours, entry, traceback=traceback.format_exc())
+    record(entry, logging.INFO, "minted", status=200)
+    return respond(200, answer, {"x-request-id": entry.request_id})
+
+
+async def in_thread(req: func.HttpRequest, service: Service, entry: Entry) -> dict[str, Any]:
+    """Run `mint_secret` in one of our own threads, and answer by the deadline whatever becomes of it.
+
+    `requests` blocks, and the platform's pool for plain `def` functions has only cores + 4 threads. A thread that
+    is still busy at the deadline keeps its place among MAX_CONCURRENT_MINTS until its call ends.
+    """
+    if service.in_flight >= service.settings.max_concurrent_mints:
+        raise MintError("overloaded", "Too many mints are under way here. Try again in a second.", retry_after=1)
+    service.in_flight += 1
+    loop = asyncio.get_running_loop()
+    work = loop.run_in_executor(service.threads, mint_secret, req, service, entry)
+
+    def done(ended: "asyncio.Future[dict[str, Any]]") -> None:
+        service.in_flight -= 1
+        ended.cancelled() or ended.exception()  # seen, even if nobody waits any more
+
+    work.add_done_callback(done)
+    # The worker's own deadline comes first; this one is for what holds a thread beyond it.
+    grace = entry.started + service.settings.deadline_seconds + 0.1 - time.monotonic()
+    finished, _ = await asyncio.wait({work}, timeout=grace)
+    if not finished:
+        raise MintError("upstream_timeout", "Azure OpenAI did not answer within MINT_DEADLINE_SECONDS. Try again.")
+    return work.result()
+
+
+@app.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+async def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - the platform passes it
+    """GET /api/health: whether the settings can work. It calls nothing upstream and shows no endpoint or key."""
+    headers = {"x-request-id": uuid.uuid4().hex}
+    try:
+        running = service()
+    except MisconfiguredError as error:
+        return respond(503, {"status": "misconfigured", "problems": error.problems}, headers)
+    session = compose({}, running.profiles.default, running.profiles.schema, running.settings)
+    answer = {"status": "ok", "version": __version__, "transcription": running.transcription.health(session)}
+    return respond(200, answer, headers)
+
+
+def refuse(error: MintError, entry: Entry, **more: str) -> func.HttpResponse:
+    """Return an error's answer, and log what helps under the same request id."""
+    cause = type(error.__cause__).__name__ if error.__cause__ else None
+    level = logging.ERROR if error.status >= 500 else logging.WARNING
+    record(entry, level, "mint_failed", status=error.status, code=error.code, param=error.param,
+           detail=error.detail, cause=cause, **more)  # fmt: skip
+    return respond(error.status, error.body(), {"x-request-id": entry.request_id, **error.headers()})
+
+
+def record(entry: Entry, level: int, event: str, **fields: Any) -> None:  # noqa: ANN401 - JSON values
+    """Write one JSON object on one line, from the handler's own thread.
+
+    The platform drops `extra=`, and on Python 3.13 what other threads log (azure-functions-python-worker#1860).
+    """
+    trip = entry.trip
+    line = {
+        "event": event,
+        "request_id": entry.request_id,
+        "caller": entry.caller.hash if entry.caller else None,
+        "profile": entry.profile,
+        "transcription": entry.transcription,
+        "upstream_status": trip.upstream_status if trip else None,
+        "attempts": trip.attempts if trip else 0,
+        "upstream_ms": round(trip.upstream_seconds * 1000, 1) if trip else 0,
+        "total_ms": round((time.monotonic() - entry.started) * 1000, 1),
+        "apim_request_id": trip.apim_request_id if trip else None,
+        "region": trip.region if trip else None,
+        **{name: value for name, value in fields.items() if value is not None},
+    }
+    log.log(level, "%s", json.dumps(line))
+
+
+def respond(status: int, answer: dict[str, Any], headers: dict[str, str]) -> func.HttpResponse:
+    """Return a JSON response that no cache may keep."""
+    return func.HttpResponse(
+        json.dumps(answer, ensure_ascii=False),
+        status_code=status,
+        mimetype="application/json",
+        headers={"Cache-Control": "no-store", **headers},
+    )
