@@ -44,6 +44,7 @@ class Schema:
     def __init__(self, document: Json) -> None:
         definitions = document["definitions"]
         self._definitions = definitions
+        self._choices = document["properties"]["client_may_set"]["items"]["enum"]
         request = {
             "type": "object",
             "properties": {name: {"$ref": f"#/definitions/{name}"} for name in ("expires_after", "session")},
@@ -78,6 +79,10 @@ class Schema:
         for branch in self._branches(schema):
             found.update(branch.get("properties", {}))
         return found
+
+    def has_choices_below(self, path: str) -> bool:
+        """Tell whether a profile could let a client set a field inside the one at `path`."""
+        return any(choice.startswith(f"{path}.") for choice in self._choices)
 
     def items(self, schema: Json) -> Json:
         """Return the schema of the items that an array under `schema` may have."""

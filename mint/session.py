@@ -71,8 +71,10 @@ def _wishes(
         if path in may_set:
             _refuse_unknown_inside(value, known[name], path, schema)
             yield path.split("."), value
-        elif isinstance(value, dict) and schema.fields(known[name]):
+        elif isinstance(value, dict) and schema.has_choices_below(path):
             yield from _wishes(value, known[name], f"{path}.", may_set, schema, settings)
+        elif value is not None and schema.has_choices_below(path):
+            raise MintError("invalid_value", f"{path} must be an object.", param=path)
         else:
             raise MintError(
                 "field_not_allowed",

@@ -137,7 +137,8 @@ class Upstream:
         except (requests.RequestException, HTTPError, OSError) as error:
             raise UpstreamError(
                 "upstream_unavailable",
-                "Azure OpenAI cannot be reached, or broke off its reply. If it lasts, check AZURE_OPENAI_ENDPOINT.",
+                "Azure OpenAI cannot be reached, or broke off its reply. Try again; if it lasts, check "
+                "AZURE_OPENAI_ENDPOINT.",
                 remedy=Remedy.AGAIN,
                 upstream_status=trip.upstream_status,
                 upstream_request_id=trip.apim_request_id,
