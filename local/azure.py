@@ -239,7 +239,10 @@ def main() -> int:
             parser.error("--tls-key needs --tls-cert")
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(asked.tls_cert, asked.tls_key)
-    defaults = Switches(defect=asked.defect, latency_ms=asked.latency_ms)
+    try:
+        defaults = patched(Switches(), {"defect": asked.defect, "latency_ms": asked.latency_ms})
+    except UnknownSwitchError as error:
+        parser.error(str(error))
     return asyncio.run(serve(defaults, asked.address, asked.port, tls))
 
 

@@ -240,9 +240,6 @@ class RealtimeSession:
         self._emit("response.created", response=response)
         self._emit(f"{name}.delta", **about, delta=answer)
         self._emit(f"{name}.done", **about, **said)
-        content = (
-            {"type": "output_text", "text": answer} if as_text else {"type": "output_audio", "transcript": answer}
-        )
         item = {
             "id": about["item_id"],
             "object": "realtime.item",

@@ -1,6 +1,6 @@
 """How clients reach a session: WebSocket at `/openai/v1/realtime`, WebRTC at `/openai/v1/realtime/calls`.
 
-No sideband: `?call_id=` is not served. A client secret in a WebSocket subprotocol is OpenAI's way, unproven on Azure.
+No sideband: `?call_id=` is not served. A client secret in a subprotocol is OpenAI's way, unproven on Azure.
 """
 
 import asyncio

@@ -74,6 +74,8 @@ class Call:
         """Return the SDP answer; an offer that cannot be read is a ValueError."""
         try:
             await self._peer.setRemoteDescription(RTCSessionDescription(_without_hidden_names(offer), "offer"))
+            if not self._peer.getTransceivers() and self._peer.sctp is None:
+                raise ValueError("no media")  # noqa: TRY301  reported as the rest is, just below
             for transceiver in self._peer.getTransceivers():
                 if transceiver.kind == "audio":
                     transceiver.sender.replaceTrack(AudioStreamTrack())

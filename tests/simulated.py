@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,6 +25,16 @@ MINT = "/openai/v1/realtime/client_secrets"
 IDENTITY = "/msi/token"
 
 
+def until(condition: Callable[[], object], timeout_s: float = 10) -> None:
+    """Ask again and again until the condition is met; TimeoutError where it never is."""
+    deadline = time.monotonic() + timeout_s
+    between = threading.Event()
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not met within {timeout_s} s")
+        between.wait(0.01)
+
+
 class SimulatedAzure:
     """`python -m local.azure` on a free port; further arguments are passed to it.
 
@@ -31,7 +42,8 @@ class SimulatedAzure:
     """
 
     def __init__(self, *arguments: str, verify: str | bool = True) -> None:
-        self._errors = tempfile.TemporaryFile(mode="w+", encoding="utf-8")  # noqa: SIM115  closed by stop()
+        self._all_errors = ""
+        self._errors = tempfile.TemporaryFile(mode="a+", encoding="utf-8")  # noqa: SIM115  closed by stop()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "local.azure", "--port", "0", *arguments],
             cwd=_ROOT,
@@ -106,8 +118,9 @@ class SimulatedAzure:
         self._control("POST", "/reset")
 
     def errors(self) -> str:
-        """Return what the process wrote to stderr so far."""
-        self._errors.flush()
+        """Return what the process wrote to stderr so far; after stop(), all of it."""
+        if self._errors.closed:
+            return self._all_errors
         self._errors.seek(0)
         return self._errors.read()
 
@@ -123,6 +136,7 @@ class SimulatedAzure:
         self._reader.join(timeout=_STOP_S)
         if self._process.stdout:
             self._process.stdout.close()
+        self._all_errors = self.errors()
         self._errors.close()
         return code
 
