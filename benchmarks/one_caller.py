@@ -1,0 +1,42 @@
+"""One caller: what the endpoint adds to the upstream's own time.
+
+The same `requests` caller asks the endpoint, the upstream without it, and a route that does next to nothing, in
+turn. The client's own cost is in all three, so that it drops out of what is added.
+"""
+
+from collections.abc import Iterator
+from statistics import median
+
+from benchmarks.figures import Figure, Goal, percentile
+from benchmarks.targets import App, Target, Upstream
+from benchmarks.workers import alternate
+
+ADDED_MS = 2.0
+BATCH = 20
+
+
+def measure(upstream: Upstream, app: App, bare: Target, effort: float) -> Iterator[Figure]:
+    """Measure over an upstream that answers at once, and over one that takes 20 ms."""
+    targets = {"endpoint": app.mint, "bare": bare, "empty": app.health}
+    for latency, batches in ((0, 40), (20, 10)):
+        upstream.set(latency_ms=latency, record=False)
+        yield from _figures(
+            f"One caller, upstream takes {latency} ms", alternate(targets, BATCH, max(3, round(batches * effort)))
+        )
+
+
+def _figures(section: str, batches: dict[str, list[list[float]]]) -> Iterator[Figure]:
+    at = {
+        (name, percent): 1000 * percentile([one for batch in of for one in batch], percent)
+        for name, of in batches.items()
+        for percent in (50, 99)
+    }
+    # Batches that lie beside each other in time are compared, so that a slow spell does not count for one side.
+    added = median(
+        1000 * (percentile(endpoint, 50) - percentile(bare, 50))
+        for endpoint, bare in zip(batches["endpoint"], batches["bare"], strict=True)
+    )
+    yield Figure(section, "p50", at["endpoint", 50], "ms", at["bare", 50])
+    yield Figure(section, "p99", at["endpoint", 99], "ms", at["bare", 99])
+    yield Figure(section, "added at p50", added, "ms", goal=Goal(ADDED_MS))
+    yield Figure(section, "GET /api/health p50: client, host, next to nothing", at["empty", 50], "ms")
