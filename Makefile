@@ -1,6 +1,8 @@
 # make run     the endpoint on this machine, against a simulated Azure OpenAI resource
 # make test    install what is needed, then every check and every test
 # make check   the same without installing
+# make diagnose  the doctor, against the simulated resource; ARGS="--fault 503" plants a fault
+# make docs    rewrite what docs/ generates
 # make bench   the speed figures, as ratios to a bare requests loop in the same run
 
 SHELL := /bin/bash
@@ -13,7 +15,7 @@ PYTHON ?= $(shell for p in python3.13 python3 python $$HOME/.pyenv/versions/3.13
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help run test check bench clean
+.PHONY: help run test check diagnose docs bench clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -32,6 +34,7 @@ run: .venv/installed
 	@exec $(BIN)/python -m local $(ARGS)
 
 test: .venv/installed
+	@tests/setup.sh
 	@$(MAKE) --no-print-directory check
 
 check:
@@ -40,8 +43,16 @@ check:
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(ARGS)
 
+diagnose: .venv/installed
+	@$(BIN)/python -m local.diagnose $(ARGS)
+
+docs: .venv/installed
+	@$(BIN)/python -m diagnose.docs
+	@$(BIN)/python -m tests.mobile
+	@$(BIN)/python -m tests.picture
+
 bench: .venv/installed
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build
+	rm -rf .venv node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build

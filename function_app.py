@@ -16,16 +16,19 @@ from typing import Any
 
 import azure.functions as func
 
-from mint import __version__, body, callers
-from mint.callers import Caller
+from mint import __version__, body
+from mint.callers import Caller, Callers
 from mint.errors import MintError
 from mint.identity import Identity, platform_credential
 from mint.profiles import Profiles
+from mint.quota import Quota, Spent
 from mint.replies import Minted
+from mint.resources import Mints, Resources
 from mint.session import Session, compose
 from mint.settings import MisconfiguredError, Settings, platform_checks_key
 from mint.transcription import Transcription
-from mint.upstream import Trip, Upstream
+from mint.upstream import Upstream
+from mint.wire import Trip
 
 log = logging.getLogger("mint")
 for chatty in ("azure.identity", "azure.core"):  # a line or more for every token, at INFO
@@ -41,11 +44,16 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.callers = Callers(settings)
+        self.quota = Quota(settings)
         self.profiles = Profiles(settings)
         identity = Identity(settings.scope, lambda: platform_credential(settings))
-        upstream = Upstream(settings, identity)
-        self.transcription = Transcription(settings, upstream)
-        self.mint = self.transcription.mint  # the workaround; on the day of the fix: upstream.mint
+
+        def at(endpoint: str) -> Mints:
+            upstream = Upstream(settings, identity, endpoint)
+            return Transcription(settings, upstream)  # the workaround; without it: return upstream
+
+        self.upstream = Resources([(endpoint, at(endpoint)) for endpoint in settings.endpoints])
         self.threads = ThreadPoolExecutor(settings.max_concurrent_mints, thread_name_prefix="mint")
         self.in_flight = 0
 
@@ -63,6 +71,7 @@ class Entry:
         self.request_id = uuid.uuid4().hex
         self.started = time.monotonic()
         self.caller: Caller | None = None
+        self.spent: Spent | None = None
         self.profile: str | None = None
         self.transcription: str | None = None
         self.trip: Trip | None = None
@@ -71,35 +80,42 @@ class Entry:
 def mint_secret(req: func.HttpRequest, service: Service, entry: Entry) -> dict[str, Any]:
     """One request, as five steps."""
     settings = service.settings
+    entry.trip = Trip(entry.started + settings.deadline_seconds)
     # 1. Authenticate the caller.
-    entry.caller = callers.authenticate(req.headers, settings)
-    # 2. Compose the session: the profile's, with what the client may choose.
+    entry.caller = service.callers.authenticate(req.headers, entry.trip.seconds_left())
+    # 2. Spend one mint of their quota; `refuse` gives it back if this ends in 5xx.
+    entry.spent = service.quota.spend(entry.caller.key)
+    # 3. Compose the session: the profile's, with what the client may choose.
     profile = service.profiles.named(req.params.get("profile"))
     entry.profile = profile.name
     asked = body.read(req.get_body(), req.headers.get("content-type"))
     session = compose(asked, profile, service.profiles.schema, settings)
-    # 3. Mint it.
-    entry.trip = Trip(entry.started + settings.deadline_seconds)
-    minted = service.mint(session, entry.trip)
+    # 4. Mint it.
+    if settings.safety_identifier == "on":
+        entry.trip.safety_identifier = entry.caller.hash
+    minted = service.upstream.mint(session, entry.trip)
     entry.transcription = minted.configured
-    # 4. Reply with all that a client needs to connect.
+    # 5. Reply with all that a client needs to connect.
     return reply(minted, session, settings)
 
 
 def reply(minted: Minted, session: Session, settings: Settings) -> dict[str, Any]:
     """Return the answer's JSON. `session` is rebuilt and not relayed: Azure's echo holds the instructions."""
-    realtime = f"{settings.endpoint}/openai/v1/realtime"
+    realtime = f"{minted.endpoint}/openai/v1/realtime"
+    transcribes_only = session.type == "transcription"
+    # A session that only transcribes names no model in its URL: OpenAI's guide to realtime transcription.
+    query = "intent=transcription" if transcribes_only else f"model={settings.deployment}"
     return {
         "value": minted.value,
         "expires_at": minted.expires_at,
         "session": {
-            "type": "realtime",
-            "object": "realtime.session",
+            "type": session.type,
+            "object": "realtime.transcription_session" if transcribes_only else "realtime.session",
             "id": minted.session_id,
-            "model": settings.deployment,
+            "model": settings.transcription_deployment if transcribes_only else settings.deployment,
         },
         "webrtc_url": f"{realtime}/calls",
-        "websocket_url": f"ws{realtime.removeprefix('http')}?model={settings.deployment}",
+        "websocket_url": f"ws{realtime.removeprefix('http')}?{query}",
         "transcription": {"configured": minted.configured, "config": session.transcription},
         "session_update": minted.session_update,
     }
@@ -142,7 +158,12 @@ async def in_thread(req: func.HttpRequest, service: Service, entry: Entry) -> di
     # The worker's own deadline comes first; this one is for what holds a thread beyond it.
     grace = entry.started + service.settings.deadline_seconds + 0.1 - time.monotonic()
     finished, _ = await asyncio.wait({work}, timeout=grace)
+    for keeper in (service.callers, service.quota, service.upstream):
+        for notice in keeper.take_notices():
+            log.warning("%s", json.dumps(notice))
     if not finished:
+        if entry.trip:
+            entry.trip.hang_up()
         raise MintError("upstream_timeout", "Azure OpenAI did not answer within MINT_DEADLINE_SECONDS. Try again.")
     return work.result()
 
@@ -153,15 +174,17 @@ async def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - 
     headers = {"x-request-id": uuid.uuid4().hex}
     try:
         running = service()
+        session = compose({}, running.profiles.default, running.profiles.schema, running.settings)
     except MisconfiguredError as error:
         return respond(503, {"status": "misconfigured", "problems": error.problems}, headers)
-    session = compose({}, running.profiles.default, running.profiles.schema, running.settings)
-    answer = {"status": "ok", "version": __version__, "transcription": running.transcription.health(session)}
+    answer = {"status": "ok", "version": __version__, "transcription": running.upstream.health(session)}
     return respond(200, answer, headers)
 
 
 def refuse(error: MintError, entry: Entry, **more: str) -> func.HttpResponse:
     """Return an error's answer, and log what helps under the same request id."""
+    if entry.spent and error.status >= 500:
+        service().quota.give_back(entry.spent)
     cause = type(error.__cause__).__name__ if error.__cause__ else None
     level = logging.ERROR if error.status >= 500 else logging.WARNING
     record(entry, level, "mint_failed", status=error.status, code=error.code, param=error.param,

@@ -25,7 +25,8 @@ NEXT = """
 
 That is what a client gets: {update}
 
-  mint again      curl -X POST {host}/api/realtime/client_secrets
+  talk to it      {host}/   in a browser: both sides in writing, and every event
+  mint again      curl -X POST {host}/api/realtime/client_secrets{header}{signing_in}
   health          curl {host}/api/health
   what Azure got  curl {azure}/_simulator/requests
   break Azure     curl -X PATCH {azure}/_simulator -d '{{"fault": "429-retry-after"}}'   (null mends it)
@@ -37,6 +38,9 @@ With a resource of your own, no key needed:
   3. .venv/bin/python -m local.host   (or, with Core Tools: func start)
 
 Ctrl-C ends it."""
+SIGNING_IN = """
+  another token   curl {issuer}/token -d sub=SOMEONE -d aud={audience}"""
+AUDIENCE = "api://realtime-token-endpoint"
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -48,8 +52,25 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--azure-port", type=int, default=9900, help="of the simulated resource (default 9900)")
     parser.add_argument("--mode", default="post_connect", help="TRANSCRIPTION_MODE (default post_connect)")
     parser.add_argument("--field", default="", help="TRANSCRIPTION_FIELD (default audio.input.transcription)")
+    parser.add_argument(
+        "--auth",
+        choices=("function_key", "jwt"),
+        default="function_key",
+        help="CALLER_AUTH (default function_key)",
+    )
     parser.add_argument("--defect", choices=DEFECTS, default="all-fails", help="what Azure does with the block")
     return parser.parse_args()
+
+
+def settings_of(azure: str) -> dict[str, str]:
+    """Return the app settings that lead to the simulated resource at the URL `azure`."""
+    return {
+        "IDENTITY_ENDPOINT": f"{azure}/msi/token",
+        "IDENTITY_HEADER": "simulated-identity-header",
+        "AZURE_OPENAI_ENDPOINT": azure,
+        "AZURE_OPENAI_REALTIME_DEPLOYMENT": "gpt-realtime",
+        "AZURE_OPENAI_TRANSCRIPTION_DEPLOYMENT": "gpt-4o-transcribe",
+    }
 
 
 def start(processes: ExitStack, module: str, *arguments: str, **settings: str) -> str:
@@ -72,6 +93,14 @@ def start(processes: ExitStack, module: str, *arguments: str, **settings: str) -
     return ready.rpartition(" ")[2].strip()
 
 
+def start_issuer(processes: ExitStack) -> tuple[dict[str, str], str, str]:
+    """Start an OIDC issuer; return the settings that trust it, a token of it, and its URL."""
+    issuer = start(processes, "local.issuer", "--port", "0")
+    asked = {"sub": "a-caller", "aud": AUDIENCE}
+    token = requests.post(f"{issuer}/token", data=asked, timeout=30).json()["access_token"]
+    return {"CALLER_AUTH": "jwt", "JWT_ISSUER": issuer, "JWT_AUDIENCE": AUDIENCE}, token, issuer
+
+
 def _copy(process: "subprocess.Popen[str]") -> None:
     for line in process.stdout or ():
         print(line, end="", file=sys.stderr, flush=True)
@@ -81,6 +110,7 @@ def run(arguments: argparse.Namespace) -> NoReturn:
     """Start both, mint once as a client would, say how to go on, and serve until a signal."""
     with ExitStack() as processes:
         azure = start(processes, "local.azure", "--port", str(arguments.azure_port), "--defect", arguments.defect)
+        trust, token, issuer = start_issuer(processes) if arguments.auth == "jwt" else ({}, "", "")
         host = start(
             processes,
             "local.host",
@@ -90,15 +120,15 @@ def run(arguments: argparse.Namespace) -> NoReturn:
             os.devnull,
             "--cors",
             "*",
-            IDENTITY_ENDPOINT=f"{azure}/msi/token",
-            IDENTITY_HEADER="simulated-identity-header",
-            AZURE_OPENAI_ENDPOINT=azure,
-            AZURE_OPENAI_REALTIME_DEPLOYMENT="gpt-realtime",
-            AZURE_OPENAI_TRANSCRIPTION_DEPLOYMENT="gpt-4o-transcribe",
+            "--page",
+            "clients/web",
+            **settings_of(azure),
+            **trust,
             TRANSCRIPTION_MODE=arguments.mode,
             TRANSCRIPTION_FIELD=arguments.field,
         )
-        response = requests.post(f"{host}/api/realtime/client_secrets", timeout=30)
+        authorization = {"Authorization": f"Bearer {token}"} if token else {}
+        response = requests.post(f"{host}/api/realtime/client_secrets", headers=authorization, timeout=30)
         reply = response.json()
         if reply.get("session_update"):
             update = (
@@ -108,7 +138,13 @@ def run(arguments: argparse.Namespace) -> NoReturn:
             update = "it connects with value, and has nothing to send: transcription is configured, or off."
         else:
             update = "no secret this time, and what to do about it."
-        print(NEXT.format(reply=json.dumps(reply, indent=2), update=update, host=host, azure=azure), flush=True)
+        header = f' -H "Authorization: Bearer {token}"' if token else ""
+        signing_in = SIGNING_IN.format(issuer=issuer, audience=AUDIENCE) if token else ""
+        text = json.dumps(reply, indent=2)
+        print(
+            NEXT.format(reply=text, update=update, host=host, azure=azure, header=header, signing_in=signing_in),
+            flush=True,
+        )
         signal.pause()
         raise AssertionError("a signal ends the wait above by an exception")
 

@@ -132,7 +132,7 @@ def credential_refusal(request: web.Request, state: "State") -> web.Response | N
     audiences = {"https://cognitiveservices.azure.com"}
     if switches.accept_ai_audience:
         audiences.add("https://ai.azure.com")
-    return None if state.tokens.accepts(bearer, audiences) else audience_refused()
+    return None if state.tokens.accepts(bearer, audiences, foreign=switches.foreign_tokens) else audience_refused()
 
 
 def _type_refusal(session: "Session") -> web.Response | None:

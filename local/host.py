@@ -291,7 +291,7 @@ async def create_app(
     cors: Cors | None = None,
     static: Mapping[str, Path] | None = None,
 ) -> web.Application:
-    """Index the function app and put the host around it; `static` maps paths such as /demo to directories."""
+    """Index the app and put the host around it; `static` maps paths, such as /demo or "" for /, to directories."""
     http = read_json(app_dir / "host.json").get("extensions", {}).get("http", {})
     prefix = http.get("routePrefix", "api").strip("/")
     found = [(function.name, Function.from_metadata(function, prefix)) for function in await index(app_dir)]
@@ -308,7 +308,10 @@ async def create_app(
     app.on_response_prepare.append(host.finish)
     for path, directory in (static or {}).items():
         app.router.add_get(f"{path}/", _page(directory / "index.html"))
-        app.router.add_static(path, directory)
+        if path:
+            app.router.add_static(path, directory)
+        else:  # file by file, so that the functions keep every other path
+            app.router.add_routes([web.get(f"/{file.name}", _page(file)) for file in directory.iterdir()])
     app.router.add_route("*", "/{path:.*}", host.answer)
     return app
 
@@ -393,6 +396,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--keys", nargs="?", const="", metavar="KEY", help="demand function keys; alone, makes one up"
     )
     parser.add_argument("--cors", metavar="ORIGIN[,ORIGIN]", help="instead of Host.CORS in the settings")
+    parser.add_argument("--page", type=Path, metavar="DIRECTORY", help="serve its index.html, and its files, at /")
     return parser.parse_args(arguments)
 
 
@@ -403,15 +407,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     configure_logging()
 
     async def run() -> None:
-        for path in (app_dir, args.settings):
+        for path in (app_dir, args.settings, args.page):
             if path and not path.exists():
                 raise CannotStartError(f"{path} does not exist.")
         cors = apply_settings(read_json(args.settings or app_dir / "local.settings.json"), args.cors)
         key = secrets.token_urlsafe(32) if args.keys == "" else args.keys
         if args.keys == "":
             print(f"Function key: {key}", flush=True)
+        static = {"": args.page.resolve()} if args.page else None
         os.chdir(app_dir)  # the worker does so too
-        await serve(await create_app(app_dir, keys=key, cors=cors), args.address, args.port)
+        app = await create_app(app_dir, keys=key, cors=cors, static=static)
+        await serve(app, args.address, args.port)
 
     try:
         asyncio.run(run())

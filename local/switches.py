@@ -20,6 +20,7 @@ class Switches:
     unknown_fields: str = "500"
     expires_after: str = "honoured"
     accept_ai_audience: bool = False
+    foreign_tokens: bool = False
     api_key: str = "simulated-api-key"
     keys_disabled: bool = False
     deployments: dict[str, str] = field(
@@ -77,6 +78,7 @@ _RULES: dict[str, _Rule] = {
     "unknown_fields": _one_of(["500", "400"]),
     "expires_after": _one_of(["honoured", "refused"]),
     "accept_ai_audience": _BOOLEAN,
+    "foreign_tokens": _BOOLEAN,
     "api_key": _TEXT,
     "keys_disabled": _BOOLEAN,
     "deployments": _Rule(

@@ -3,6 +3,7 @@
 A message is read by callers, so it never holds what a caller sent, what the upstream wrote, or a name of ours.
 
     MintError                   the caller sees status, code and message
+    ├── callers: RefusedCallerError, with the challenge that 401 and 403 carry
     └── upstream: UpstreamError (mint/replies.py) adds what a retry needs to know; it never leaves mint/
 """
 
@@ -33,6 +34,10 @@ CODES: dict[str, Code] = {
     "unknown_profile": Code(400, _REQUEST),
     "body_too_large": Code(413, _REQUEST),
     "unsupported_media_type": Code(415, _REQUEST),
+    "unauthenticated": Code(401, _REQUEST),
+    "forbidden": Code(403, _REQUEST),
+    "keys_unavailable": Code(503, _SERVER, retry=True),
+    "quota_exceeded": Code(429, _REQUEST, retry=True),
     "overloaded": Code(503, _SERVER, retry=True),
     "misconfigured": Code(500, _SERVER),
     "internal_error": Code(500, _SERVER, retry=True),
@@ -96,3 +101,15 @@ class MintError(Exception):
         if self.retry_after is not None:
             headers["Retry-After"] = str(max(1, self.retry_after))
         return headers
+
+
+class RefusedCallerError(MintError):
+    """A caller who may not mint: `unauthenticated` or `forbidden`. `challenge` is the WWW-Authenticate header."""
+
+    def __init__(self, code: str, message: str, *, challenge: str = "Bearer", detail: str | None = None) -> None:
+        super().__init__(code, message, detail=detail)
+        self.challenge = challenge
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of every error, and the challenge (RFC 6750, section 3)."""
+        return super().headers() | {"WWW-Authenticate": self.challenge}

@@ -29,6 +29,11 @@ class Profile:
     expires_after_seconds: int | None
     client_may_set: frozenset[str]
 
+    @property
+    def type(self) -> str:
+        """`realtime`, or `transcription` for sessions that only transcribe."""
+        return str(self.session.get("type", "realtime"))
+
 
 class InvalidValueError(ValueError):
     """A value that the schema refuses; `path` is the field's, the message says what it takes."""
@@ -109,7 +114,12 @@ class Profiles:
 
     def __init__(self, settings: Settings, directory: Path = DIRECTORY) -> None:
         """Read the directory; raises `MisconfiguredError` with a sentence for each profile that cannot be used."""
-        self.schema = Schema(json.loads((directory / SCHEMA_FILE).read_text("utf-8")))
+        try:
+            self.schema = Schema(json.loads((directory / SCHEMA_FILE).read_text("utf-8")))
+        except (OSError, ValueError, LookupError, fastjsonschema.JsonSchemaException) as error:
+            raise MisconfiguredError(
+                [f"sessions/{SCHEMA_FILE} cannot be read: deploy it with the app."]
+            ) from error
         self._by_name: dict[str, Profile] = {}
         problems = []
         for path in sorted(directory.glob("*.json")):

@@ -48,14 +48,15 @@ class Minted:
     """A client secret as Azure gave it.
 
     `expires_at` is in Unix seconds. `echo` is the session that Azure says it configured; it holds the
-    instructions and tools, and is not for callers. `configured` and `session_update` are the caller's reply
-    fields of those names.
+    instructions and tools, and is not for callers. `endpoint` is the resource that minted it; `configured` and
+    `session_update` are the caller's reply fields of those names.
     """
 
     value: str = field(repr=False)
     expires_at: int
     session_id: str
     echo: Json = field(repr=False)
+    endpoint: str = ""
     configured: str = "off"
     session_update: Json | None = None
 

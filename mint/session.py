@@ -12,7 +12,7 @@ from typing import Any
 from mint.body import Json
 from mint.errors import MintError
 from mint.profiles import InvalidValueError, Profile, Schema
-from mint.settings import Settings
+from mint.settings import MisconfiguredError, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,21 @@ class Session:
     transcription: Json | None
     expires_after_seconds: int | None
 
+    @property
+    def type(self) -> str:
+        """`realtime`, or `transcription` for a session that only transcribes."""
+        return str(self.body["type"])
+
 
 def compose(asked: Json, profile: Profile, schema: Schema, settings: Settings) -> Session:
     """Return the session that a request body `asked` gets from `profile`.
 
     Raises `MintError` `unknown_field`, `field_not_allowed` or `invalid_value`, with the field's path in `param`.
     """
-    wishes = list(_wishes(asked, schema.request, "", profile.client_may_set, schema, settings))
+    ours = {"session.type": profile.type, "expires_after.anchor": "created_at"}
+    if profile.type == "realtime":
+        ours["session.model"] = settings.deployment
+    wishes = list(_wishes(asked, schema.request, "", profile.client_may_set, schema, ours))
     if wishes:
         _check_values(wishes, schema)
     body = deepcopy(dict(profile.session))
@@ -41,7 +49,15 @@ def compose(asked: Json, profile: Profile, schema: Schema, settings: Settings) -
             seconds = _lifetime(int(value), settings)
         else:
             _put(body, path[1:], value)
-    body["model"] = settings.deployment
+    body["type"] = profile.type
+    if profile.type == "realtime":
+        body["model"] = settings.deployment
+    elif settings.transcription_deployment is None:
+        problem = (
+            f"AZURE_OPENAI_TRANSCRIPTION_DEPLOYMENT is missing: sessions/{profile.name}.json only transcribes, so "
+            "it must be the name of a deployment of a transcription model."
+        )
+        raise MisconfiguredError([problem])
     block = body.get("audio", {}).get("input", {}).pop("transcription", {})
     if settings.transcription_deployment is None or off:
         return Session(profile.name, body, None, seconds)
@@ -56,13 +72,13 @@ def with_block(body: Json, field: str, block: Json) -> Json:
 
 
 def _wishes(
-    asked: Json, schema_here: Json, prefix: str, may_set: frozenset[str], schema: Schema, settings: Settings
+    asked: Json, schema_here: Json, prefix: str, may_set: frozenset[str], schema: Schema, ours: Mapping[str, str]
 ) -> Iterator[tuple[list[str], Any]]:
     """Yield (path, value) of every field asked for that the client may set; refuse all others by name."""
     known = schema.fields(schema_here)
     for name, value in asked.items():
         path = f"{prefix}{name}"
-        if "." not in name and _restates(path, value, settings):
+        if "." not in name and _restates(path, value, ours):
             continue
         if name not in known:
             raise MintError(
@@ -72,7 +88,7 @@ def _wishes(
             _refuse_unknown_inside(value, known[name], path, schema)
             yield path.split("."), value
         elif isinstance(value, dict) and schema.has_choices_below(path):
-            yield from _wishes(value, known[name], f"{path}.", may_set, schema, settings)
+            yield from _wishes(value, known[name], f"{path}.", may_set, schema, ours)
         elif value is not None and schema.has_choices_below(path):
             raise MintError("invalid_value", f"{path} must be an object.", param=path)
         else:
@@ -83,15 +99,10 @@ def _wishes(
             )
 
 
-def _restates(path: str, value: object, settings: Settings) -> bool:
+def _restates(path: str, value: object, ours: Mapping[str, str]) -> bool:
     """Tell whether a field only says what holds anyway, as OpenAI's SDKs do (`session: {type: "realtime"}`)."""
     if path in ("session", "expires_after"):
         return value is None
-    ours = {
-        "session.type": "realtime",
-        "session.model": settings.deployment,
-        "expires_after.anchor": "created_at",
-    }
     if path not in ours:
         return False
     if value != ours[path]:

@@ -13,6 +13,8 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from limits import parse_many
+
 from mint.errors import MintError
 
 GA_FIELD = "audio.input.transcription"
@@ -20,11 +22,18 @@ FLAT_FIELD = "input_audio_transcription"
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
-def _url(text: str) -> str:
+def safe_url(text: str) -> str:
+    """Return the text if it is an https URL, or an http one that stays on this machine; raises ValueError."""
     parts = urlsplit(text)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
         raise ValueError
-    if not parts.hostname or parts.username or parts.query or parts.fragment or parts.port == 0:
+    if not parts.hostname or parts.username or parts.fragment or parts.port == 0:
+        raise ValueError
+    return text
+
+
+def _url(text: str) -> str:
+    if urlsplit(safe_url(text)).query:
         raise ValueError
     return text.rstrip("/")
 
@@ -64,9 +73,41 @@ def _seconds(low: float, high: float) -> Callable[[str], float]:
     return parse
 
 
-def _setting(name: str, parse: Callable[[str], Any], takes: str, default: Any = MISSING) -> Any:  # noqa: ANN401 - one helper for every field's type
+def _issuer(text: str) -> str:
+    _url(text)
+    return text  # to the last slash: tokens and the discovery document have to state exactly this
+
+
+def _quota(text: str) -> str:
+    if text == "off":
+        return text
+    for window in parse_many(text):
+        if not 1 <= window.amount <= 100_000 or not 1 <= window.get_expiry() <= 366 * 86400:
+            raise ValueError
+    return text
+
+
+def _storage(text: str) -> str:
+    parts = urlsplit(text)
+    if text == "memory://":
+        return text
+    if parts.scheme not in {"redis", "rediss"} or not parts.hostname or parts.port == 0:
+        raise ValueError
+    if parts.query or parts.fragment or not re.fullmatch(r"/?[0-9]{0,3}", parts.path):
+        raise ValueError
+    return text
+
+
+def _setting(
+    name: str,
+    parse: Callable[[str], Any],
+    takes: str,
+    default: Any = MISSING,  # noqa: ANN401 - one helper for every field's type
+    *,
+    secret: bool = False,
+) -> Any:  # noqa: ANN401 - the same
     """Declare one app setting; without a default it is required. `takes` finishes "NAME must be ..."."""
-    return field(default=default, metadata={"name": name, "parse": parse, "takes": takes})
+    return field(default=default, repr=not secret, metadata={"name": name, "parse": parse, "takes": takes})
 
 
 _DEPLOYMENT = _matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -90,12 +131,24 @@ class Settings:
     )
     transcription_mode: str = _setting(
         "TRANSCRIPTION_MODE",
-        _one_of("mint_time", "post_connect"),
-        "mint_time or post_connect",
+        _one_of("mint_time", "post_connect", "auto"),
+        "mint_time, post_connect or auto",
         default="post_connect",
+    )
+    probe_seconds: int = _setting(
+        "TRANSCRIPTION_PROBE_SECONDS",
+        _whole(0, 86400),
+        "a whole number of seconds from 0 (never) to 86400",
+        default=300,
     )
     transcription_field: str = _setting(
         "TRANSCRIPTION_FIELD", _one_of(GA_FIELD, FLAT_FIELD), f"{GA_FIELD} or {FLAT_FIELD}", default=GA_FIELD
+    )
+    fallback_endpoint: str | None = _setting(
+        "AZURE_OPENAI_FALLBACK_ENDPOINT",
+        _endpoint,
+        "an https URL, of a second resource with the same deployment names",
+        default=None,
     )
     scope: str = _setting(
         "AZURE_OPENAI_SCOPE",
@@ -126,14 +179,56 @@ class Settings:
     )
     caller_auth: str = _setting(
         "CALLER_AUTH",
-        _one_of("function_key", "anonymous"),
-        "function_key or anonymous",
+        _one_of("function_key", "easy_auth", "jwt", "anonymous"),
+        "function_key, easy_auth, jwt or anonymous",
         default="function_key",
+    )
+    jwt_issuer: str | None = _setting(
+        "JWT_ISSUER",
+        _issuer,
+        "the https URL that the issuer's tokens have as iss, to the last slash",
+        default=None,
+    )
+    jwt_audience: str | None = _setting(
+        "JWT_AUDIENCE", _matching(r"\S{1,512}"), "the aud of the tokens that are for this app", default=None
+    )
+    jwt_required_scope: str | None = _setting(
+        "JWT_REQUIRED_SCOPE",
+        _matching(r"[!#-\[\]-~]{1,256}"),
+        "one scope or role that a token must have",
+        default=None,
+    )
+    jwt_jwks_url: str | None = _setting(
+        "JWT_JWKS_URL", safe_url, "the https URL of the issuer's keys", default=None
+    )
+    mint_quota: str = _setting(
+        "MINT_QUOTA", _quota, "windows such as 20/minute;200/day, or off", default="20/minute;200/day"
+    )
+    quota_storage_uri: str = _setting(
+        "QUOTA_STORAGE_URI",
+        _storage,
+        "memory:// or redis://:PASSWORD@HOST:PORT/DB (rediss:// for TLS)",
+        default="memory://",
+        secret=True,
+    )
+    safety_identifier: str = _setting("SAFETY_IDENTIFIER", _one_of("on", "off"), "on or off", default="off")
+    caller_hash_key: str | None = _setting(
+        "CALLER_HASH_KEY",
+        _matching(r"\S{1,256}"),
+        "a secret of at most 256 characters without spaces",
+        default=None,
+        secret=True,
     )
 
     # Said by the platform, not by the operator.
     has_identity_endpoint: bool = False
     on_azure: bool = False
+    auth_enabled: bool = False
+
+    @property
+    def endpoints(self) -> list[str]:
+        """The resources to mint at, the preferred one first."""
+        return [endpoint for endpoint in (self.endpoint, self.fallback_endpoint) if endpoint]
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -145,6 +240,7 @@ class Settings:
         values: dict[str, Any] = {
             "has_identity_endpoint": bool(environ.get("IDENTITY_ENDPOINT")),
             "on_azure": bool(environ.get("WEBSITE_SITE_NAME") or environ.get("WEBSITE_INSTANCE_ID")),
+            "auth_enabled": environ.get("WEBSITE_AUTH_ENABLED", "").strip().lower() == "true",
         }
         problems = []
         for declared in app_settings():
@@ -157,14 +253,37 @@ class Settings:
                     problems.append(f"{name} is not valid: it must be {takes}.")
             elif declared.default is MISSING:
                 problems.append(f"{name} is missing: it must be {takes}.")
-        if values.get("caller_auth") == "anonymous" and values["on_azure"]:
-            problems.append(
-                "CALLER_AUTH is anonymous, which would let anyone on the internet mint: on Azure it must be "
-                "function_key."
-            )
+        problems += _contradictions(values, environ)
         if problems:
             raise MisconfiguredError(problems)
         return cls(**values)
+
+
+def _contradictions(values: Mapping[str, Any], environ: Mapping[str, str]) -> list[str]:
+    """Return what is wrong between settings that are each valid; `values` has those that are set."""
+    problems = []
+    mode = values.get("caller_auth")
+    if mode == "anonymous" and values["on_azure"]:
+        problems.append(
+            "CALLER_AUTH is anonymous, which would let anyone on the internet mint: on Azure it must be "
+            "function_key, easy_auth or jwt."
+        )
+    if mode == "easy_auth" and not values["auth_enabled"]:
+        problems.append(
+            "CALLER_AUTH is easy_auth, but App Service authentication is off (WEBSITE_AUTH_ENABLED is not true), "
+            "so that anyone could write its headers: turn it on, or choose another CALLER_AUTH."
+        )
+    if mode == "jwt":
+        problems += [
+            f"{name} is missing: CALLER_AUTH is jwt, which needs it."
+            for name in ("JWT_ISSUER", "JWT_AUDIENCE")
+            if not environ.get(name, "").strip()
+        ]
+    if values.get("safety_identifier") == "on" and not environ.get("CALLER_HASH_KEY", "").strip():
+        problems.append(
+            "CALLER_HASH_KEY is missing: SAFETY_IDENTIFIER is on, which needs a key that all instances share."
+        )
+    return problems
 
 
 class MisconfiguredError(MintError):
@@ -185,4 +304,4 @@ def platform_checks_key(environ: Mapping[str, str] = os.environ) -> bool:
 
     Anything but a mode that is known to need no key means yes, so that a typing error cannot open the endpoint.
     """
-    return environ.get("CALLER_AUTH", "").strip() != "anonymous"
+    return environ.get("CALLER_AUTH", "").strip() not in {"easy_auth", "jwt", "anonymous"}

@@ -2,56 +2,93 @@
 
 With the transcription block in the mint payload Azure answered 500 in Sweden Central, without it 200; Microsoft's
 advice is to mint without and to send a `session.update` once connected
-(learn.microsoft.com/answers/questions/5908916). This module is switched in at one line of function_app.py, where
-`upstream.mint` would stand without it. docs/decisions.md says how to remove it.
+(learn.microsoft.com/answers/questions/5908916). This class has the methods that `Upstream` has, and stands in its
+place at one line of function_app.py. docs/decisions.md says how to remove it. Evidence is per process.
 """
 
 import secrets
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from mint.body import Json
 from mint.errors import MintError
-from mint.replies import Minted, UpstreamError
+from mint.evidence import Evidence
+from mint.replies import Minted, Remedy, UpstreamError
 from mint.session import Session, with_block
 from mint.settings import FLAT_FIELD, GA_FIELD, Settings
-from mint.upstream import Trip, Upstream
+from mint.upstream import Upstream
+from mint.wire import Trip
+
+SHORTEST_LIFETIME = 10
+"""Seconds: the least that the API takes for `expires_after.seconds`."""
+
+
+def _in_thread(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, name="probe", daemon=True).start()
 
 
 class Transcription:
     """Does what TRANSCRIPTION_MODE says; a client never learns which mode it was."""
 
-    def __init__(self, settings: Settings, upstream: Upstream) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        upstream: Upstream,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        run_probe: Callable[[Callable[[], None]], None] = _in_thread,
+    ) -> None:
+        """`run_probe` runs a probe away from the caller that set it off."""
+        self._settings = settings
         self._mode = settings.transcription_mode
-        self._field = settings.transcription_field
-        self._deployed = settings.transcription_deployment is not None
         self._upstream = upstream
+        self._clock = clock
+        self._run_probe = run_probe
+        self._evidence = Evidence(settings.probe_seconds, adopts=self._mode == "auto", clock=clock, wall=wall)
+        self._expires_after_refused = False
 
     def mint(self, session: Session, trip: Trip) -> Minted:
-        """Mint `session`; the result's `session_update` is there whenever transcription is not yet configured.
+        """Mint `session`; the result's `session_update` is there exactly when transcription is not configured.
 
         Raises what `Upstream.mint` raises, and `MintError` `transcription_rejected` where the mode forces a
         block that Azure refuses.
         """
-        if session.transcription is None or self._mode == "mint_time":
-            return self._mint_time(session, trip)
-        minted = self._upstream.send(session, trip)
-        return self._deferred(minted, session.transcription)
+        if session.transcription is None:
+            return self._upstream.mint(session, trip)
+        if self._mode == "mint_time":
+            return self._forced(session, trip)
+        if self._evidence.in_use and not trip.block_sent:  # one call with it for a request, whatever the resource
+            return self._with_a_way_back(session, trip)
+        minted = self._deferred(self._upstream.send(session, trip), session)
+        if not trip.block_sent and self._evidence.claim_probe():
+            self._run_probe(lambda: self._probe(session))
+        return minted
 
     def health(self, session: Session) -> Json:
         """Return what /api/health says of transcription, `configured` being what a mint of `session` would say."""
+        configured = self._mode
+        if configured == "auto":
+            configured = "mint_time" if self._evidence.in_use else "post_connect"
         return {
-            "mode": self._mode if self._deployed else "off",
-            "configured": "off" if session.transcription is None else self._mode,
-            "mint_time_works": None,
-            "checked_at": None,
+            "mode": self._mode if self._settings.transcription_deployment else "off",
+            "configured": "off" if session.transcription is None else configured,
+            **self._evidence.health(),
         }
 
-    def _mint_time(self, session: Session, trip: Trip) -> Minted:
+    def take_notices(self) -> list[Json]:
+        """Return log events that no request of its own stands for."""
+        return self._evidence.take_notices()
+
+    def _forced(self, session: Session, trip: Trip) -> Minted:
+        """mint_time: a refusal of the block is an error at once: retries do not help, says the report."""
         try:
-            minted = self._upstream.mint(session, trip)
+            minted = self._upstream.send(session, trip, transcribed=True, final=_refuses_block)
         except UpstreamError as error:
-            if session.transcription is None or not self._blames_block(error):
+            if not _refuses_block(error):
                 raise
             raise MintError(
                 "transcription_rejected",
@@ -60,24 +97,100 @@ class Transcription:
                 upstream_request_id=error.upstream_request_id,
                 detail=error.detail,
             ) from error
-        if session.transcription is not None and not _echoes_block(minted.echo):
-            return self._deferred(minted, session.transcription)
-        return minted
+        return _configured(minted) if _echoes_block(minted.echo) else self._deferred(minted, session)
 
-    def _blames_block(self, error: UpstreamError) -> bool:
-        """Tell whether the refusal may be the block's fault: any 500, or a 400 that names the block."""
-        if error.upstream_status == 500:
-            return True
-        named = f"{error.param} {error.detail}"
-        return error.upstream_status == 400 and any(path in named for path in (FLAT_FIELD, GA_FIELD))
+    def _with_a_way_back(self, session: Session, trip: Trip) -> Minted:
+        """auto, while the block works: one call with it, and if that fails what post_connect would have done.
 
-    def _deferred(self, minted: Minted, block: Json) -> Minted:
+        The block is blamed only if minting without it succeeds in this very request; if both are refused it was
+        an outage. What has nothing to do with the session (throttling, a missing role) is passed on at once.
+        """
+        try:
+            with trip.half_the_time():
+                minted = self._upstream.send(session, trip, transcribed=True, final=_any)
+        except UpstreamError as error:
+            if not trip.may_call() or (error.remedy is Remedy.NONE and error.code in _NOT_THE_SESSIONS):
+                raise
+            without = self._upstream.send(session, trip)
+            if _may_blame_block(error):
+                self._evidence.mint_refused()
+            return self._deferred(without, session)
+        if _echoes_block(minted.echo):
+            self._evidence.mint_worked()
+            return _configured(minted)
+        self._evidence.mint_refused()
+        return self._deferred(minted, session)
+
+    def _probe(self, session: Session) -> None:
+        """Mint once more with the block, drop the secret, and note what came of it.
+
+        The mint just before it, of the same session without the block, is what it is compared with. It asks for
+        the shortest lifetime, and without one where that is refused: no public report tells of Azure honouring
+        `expires_after`, and a refusal of it must not be taken for one of the block.
+        """
+        outcome = self._evidence.probe_inconclusive
+        try:
+            refused = False
+            if not self._expires_after_refused:
+                refused = self._refuses(replace(session, expires_after_seconds=SHORTEST_LIFETIME))
+            if refused or self._expires_after_refused:
+                again = self._refuses(session)
+                self._expires_after_refused |= refused and not again
+                refused = again
+            outcome = self._evidence.probe_refused if refused else self._evidence.probe_worked
+        except MintError:
+            pass  # no evidence: throttled, denied, unreachable, too slow, or Azure is down
+        finally:
+            outcome()
+
+    def _refuses(self, session: Session) -> bool:
+        """Tell whether a mint with the block is refused, or minted without it; raises `MintError` if neither."""
+        trip = Trip(self._clock() + self._settings.deadline_seconds, clock=self._clock)
+        try:
+            minted = self._upstream.send(session, trip, transcribed=True, final=_any)
+        except UpstreamError as error:
+            if _may_blame_block(error):
+                return True
+            raise
+        return not _echoes_block(minted.echo)
+
+    def _deferred(self, minted: Minted, session: Session) -> Minted:
+        block = session.transcription or {}
         update = {
             "type": "session.update",
             "event_id": f"evt_{secrets.token_hex(8)}",  # an `error` event names it; `session.updated` does not
-            "session": with_block({"type": "realtime"}, self._field, block),
+            "session": with_block({"type": session.type}, self._settings.transcription_field, block),
         }
         return replace(minted, configured="post_connect", session_update=update)
+
+
+_NOT_THE_SESSIONS = {
+    "upstream_throttled",
+    "upstream_denied",
+    "deployment_not_found",
+    "deployment_not_realtime",
+}
+
+
+def _may_blame_block(error: UpstreamError) -> bool:
+    """Tell whether a refusal may be the block's fault: a 500, or a 400 that says nothing of the deployment."""
+    return error.upstream_status == 500 or (error.upstream_status == 400 and error.code == "upstream_rejected")
+
+
+def _refuses_block(error: UpstreamError) -> bool:
+    """Tell whether a refusal is to be taken for the block's: any 500, or a 400 that names it."""
+    named = f"{error.param} {error.detail}"
+    return error.upstream_status == 500 or (
+        error.upstream_status == 400 and any(path in named for path in (FLAT_FIELD, GA_FIELD))
+    )
+
+
+def _any(_: UpstreamError) -> bool:
+    return True
+
+
+def _configured(minted: Minted) -> Minted:
+    return replace(minted, configured="mint_time")
 
 
 def _echoes_block(echo: Json) -> bool:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import requests
+from requests.adapters import HTTPAdapter
 
-pytest_plugins = ["tests.simulated", "tests.hosting"]
+pytest_plugins = ["tests.simulated", "tests.hosting", "tests.browser", "tests.issuing", "tests.stores"]
 pytest.register_assert_rewrite(*pytest_plugins)  # before they are imported below
 
 from tests.hosting import Host  # noqa: E402 - see above
@@ -36,6 +37,7 @@ class Endpoint:
         self.url = f"{host.url}/api/realtime/client_secrets"
         self.http = requests.Session()
         self.http.trust_env = False
+        self.http.mount("http://", HTTPAdapter(pool_maxsize=64))
 
     def mint(self, body: object = None, **options: Any) -> requests.Response:
         """POST, with `body` as JSON if it is not None."""
@@ -63,6 +65,8 @@ def required(azure_process: SimulatedAzure) -> dict[str, str]:
         "AZURE_OPENAI_ENDPOINT": azure_process.url,
         "AZURE_OPENAI_REALTIME_DEPLOYMENT": "gpt-realtime",
         "AZURE_OPENAI_TRANSCRIPTION_DEPLOYMENT": "gpt-4o-transcribe",
+        "TRANSCRIPTION_PROBE_SECONDS": "0",  # a probe is a mint more, and tests count mints
+        "MINT_QUOTA": "off",  # every test is the same caller: off Azure there is one bucket
     }
 
 

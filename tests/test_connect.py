@@ -105,6 +105,7 @@ async def converse(secret: dict[str, Any], connect: Any) -> list[Event]:
 BOTH = pytest.mark.parametrize("connect", [websocket, webrtc], ids=["websocket", "webrtc"])
 
 
+@pytest.mark.workaround
 @BOTH
 def test_a_deferred_update_gets_the_caller_transcribed(
     connect: Any, endpoint: Endpoint, azure: SimulatedAzure
@@ -139,6 +140,7 @@ def test_flipping_the_flag_changes_nothing_for_the_client(
     assert events[-1]["transcript"]
 
 
+@pytest.mark.workaround
 def test_a_client_that_neglects_its_duty_is_not_transcribed(endpoint: Endpoint) -> None:
     """The proof that the two tests above can fail: without the update no transcript ever comes."""
     secret = endpoint.mint().json() | {"session_update": None}

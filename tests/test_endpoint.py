@@ -1,19 +1,23 @@
 """The endpoint as a client sees it: on the platform's own runtime, with azure-identity and an upstream."""
 
+import json
 import re
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from mint import __version__
 from tests.conftest import INSTRUCTIONS, Endpoint
-from tests.hosting import Host
+from tests.hosting import ROOT, Host
 from tests.simulated import SimulatedAzure
 
 REQUIRED = ["AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_REALTIME_DEPLOYMENT"]
 
 
+@pytest.mark.workaround
 def test_a_mint_in_post_connect_carries_the_update(endpoint: Endpoint, azure: SimulatedAzure) -> None:
     """The reply has everything to connect with, and the session.update that turns transcription on."""
     response = endpoint.mint()
@@ -62,6 +66,7 @@ def test_a_mint_in_mint_time_carries_none(mint_time_endpoint: Endpoint, azure: S
     assert azure.mints()[0]["body"]["session"]["audio"]["input"]["transcription"]["model"] == "gpt-4o-transcribe"
 
 
+@pytest.mark.workaround
 @pytest.mark.parametrize("mode", ["mint_time", "post_connect"])
 def test_the_flat_field_is_used_in_both_places(
     mode: str, start_endpoint: Callable[..., Endpoint], azure: SimulatedAzure
@@ -78,6 +83,7 @@ def test_the_flat_field_is_used_in_both_places(
     assert secret["transcription"]["configured"] == mode
 
 
+@pytest.mark.workaround
 @pytest.mark.parametrize("defect", ["all-fails", "all-400"])
 def test_a_refused_block_in_mint_time_names_the_setting(
     defect: str, mint_time_endpoint: Endpoint, azure: SimulatedAzure
@@ -95,6 +101,7 @@ def test_a_refused_block_in_mint_time_names_the_setting(
     assert len(azure.mints()) == 1
 
 
+@pytest.mark.workaround
 def test_other_failures_in_mint_time_are_not_blamed_on_the_block(
     mint_time_endpoint: Endpoint, azure: SimulatedAzure
 ) -> None:
@@ -107,6 +114,7 @@ def test_other_failures_in_mint_time_are_not_blamed_on_the_block(
     assert len(azure.mints()) == 3
 
 
+@pytest.mark.workaround
 def test_a_block_that_is_dropped_silently_is_sent_again(
     mint_time_endpoint: Endpoint, azure: SimulatedAzure
 ) -> None:
@@ -196,6 +204,44 @@ def test_asking_for_nothing_in_particular_mints(sent: dict[str, object], endpoin
     assert endpoint.mint(**sent).status_code == 200
 
 
+@pytest.mark.parametrize("profile", ["default", "push-to-talk", "voice-agent"])
+def test_every_shipped_profile_mints(profile: str, endpoint: Endpoint, azure: SimulatedAzure) -> None:
+    """?profile= picks a file of sessions/ by its name, and Azure takes what is in it."""
+    response = endpoint.mint(params={"profile": profile})
+
+    written = json.loads((ROOT / "sessions" / f"{profile}.json").read_text("utf-8"))["session"]
+    assert response.status_code == 200
+    assert azure.mints()[0]["body"]["session"]["instructions"] == written["instructions"]
+    assert endpoint.log_line(response)["profile"] == profile
+
+
+def test_a_profile_decides_what_its_clients_may_set(endpoint: Endpoint) -> None:
+    """The same field, asked for under two profiles."""
+    faster = {"session": {"audio": {"output": {"speed": 1.2}}}}
+
+    allowed = endpoint.mint(faster, params={"profile": "voice-agent"})
+    refused = endpoint.mint(faster, params={"profile": "default"})
+
+    assert allowed.status_code == 200
+    assert refused.json()["error"]["code"] == "field_not_allowed"
+
+
+def test_a_session_that_only_transcribes(endpoint: Endpoint, azure: SimulatedAzure) -> None:
+    """Unproven on Azure: its type goes into the mint, the reply, the update and the URL."""
+    secret = endpoint.mint(params={"profile": "transcription"}).json()
+
+    assert secret["session"] | {"id": ""} == {
+        "type": "transcription",
+        "object": "realtime.transcription_session",
+        "id": "",
+        "model": "gpt-4o-transcribe",
+    }
+    assert secret["websocket_url"].endswith("/openai/v1/realtime?intent=transcription")
+    assert azure.mints()[0]["body"]["session"]["type"] == "transcription"
+    assert "model" not in azure.mints()[0]["body"]["session"]
+    assert secret["transcription"]["config"] == {"model": "gpt-4o-transcribe", "language": "en"}
+
+
 def test_a_request_id_is_always_our_own(endpoint: Endpoint) -> None:
     """A caller cannot choose the id under which its request is logged."""
     response = endpoint.mint(headers={"x-request-id": "chosen"})
@@ -218,6 +264,7 @@ def test_an_empty_environment_indexes_and_says_what_is_missing(start_host: Calla
     assert health.headers["x-request-id"] != mint.headers["x-request-id"]
 
 
+@pytest.mark.workaround
 def test_health_says_what_a_mint_would_do(endpoint: Endpoint, azure: SimulatedAzure) -> None:
     """It calls nothing upstream and names nothing of ours."""
     response = endpoint.health()
@@ -234,6 +281,25 @@ def test_health_says_what_a_mint_would_do(endpoint: Endpoint, azure: SimulatedAz
     }
     assert response.headers["Cache-Control"] == "no-store"
     assert azure.requests() == []
+
+
+def test_health_tells_of_a_default_profile_that_cannot_be_minted(
+    start_host: Callable[..., Host], required: dict[str, str], tmp_path: Path
+) -> None:
+    """A default that only transcribes, and no transcription deployment: 503 that names it, as for any setting."""
+    for name in ("mint", "sessions"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("function_app.py", "host.json"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copy(tmp_path / "sessions" / "transcription.json", tmp_path / "sessions" / "default.json")
+    endpoint = Endpoint(start_host(required | {"AZURE_OPENAI_TRANSCRIPTION_DEPLOYMENT": ""}, app=tmp_path))
+
+    with endpoint.http:
+        health, mint = endpoint.health(), endpoint.mint()
+
+    assert (health.status_code, health.json()["status"]) == (503, "misconfigured")
+    assert "AZURE_OPENAI_TRANSCRIPTION_DEPLOYMENT" in health.json()["problems"][0]
+    assert mint.json()["error"]["code"] == "misconfigured"
 
 
 def test_a_function_key_is_needed_for_minting_and_not_for_health(start_endpoint: Callable[..., Endpoint]) -> None:
@@ -318,6 +384,7 @@ def test_an_api_version_is_sent_where_one_is_set(
     assert azure.mints()[0]["query"] == {"api-version": "v1"}
 
 
+@pytest.mark.workaround
 def test_the_log_line_of_a_mint_tells_everything_but_secrets(endpoint: Endpoint, azure: SimulatedAzure) -> None:
     """One JSON object a mint, with the id that the caller has and the one that Azure has."""
     response = endpoint.mint()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
+import function_app
 from mint.errors import CODES
 from tests.conftest import Endpoint, secrets_in
 from tests.hosting import ROOT, Host
@@ -197,6 +198,23 @@ def test_no_reply_ends_at_the_deadline(
     assert len(azure.mints()) == 2
 
 
+@pytest.mark.parametrize("fault", ["hang", "slow-headers", "slow-body"])
+def test_a_call_that_never_ends_frees_its_thread(
+    fault: str, start_endpoint: Callable[..., Endpoint], azure: SimulatedAzure
+) -> None:
+    """At the deadline the connection is hung up, so that the place it took is free for the next caller."""
+    endpoint = start_endpoint(MINT_DEADLINE_SECONDS="1", MAX_CONCURRENT_MINTS="1")
+    azure.set(fault=fault, fault_times=1)
+    late = endpoint.mint()
+
+    statuses = [endpoint.mint().status_code]
+    while statuses[-1] == 503 and len(statuses) < 100:
+        statuses.append(endpoint.mint().status_code)
+
+    assert late.status_code == 504
+    assert statuses[-1] == 200
+
+
 def test_a_refused_connection_is_unavailable(start_endpoint: Callable[..., Endpoint]) -> None:
     """Nobody listens at the endpoint: 502 that says so, after a second try."""
     with socket.socket() as closed:
@@ -269,6 +287,11 @@ def test_past_the_limit_of_mints_in_flight_the_answer_is_immediate(
         (503, "overloaded", "1"),
     ]
     assert answers[2][3] < 100
+
+
+def test_no_reply_of_ours_may_be_kept() -> None:
+    """Also where host.json's customHeaders do not say so."""
+    assert function_app.respond(200, {}, {}).headers["Cache-Control"] == "no-store"
 
 
 def test_a_fault_of_our_own_is_an_honest_500(

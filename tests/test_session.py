@@ -256,6 +256,13 @@ def test_the_shipped_profiles_are_valid() -> None:
         ('{"session": {}, "expires_after_seconds": 5}', "expires_after_seconds"),
         ('{"session": {}, "expires_after_seconds": 7200}', "CLIENT_SECRET_TTL_SECONDS"),
         ("[]", "default.json cannot be used"),
+        ('{"session": {"type": "translation"}}', "session.type"),
+        ('{"session": {"type": "transcription", "instructions": "x"}}', "session must be only type, audio.input"),
+        ('{"session": {"type": "transcription", "audio": {"output": {"voice": "ash"}}}}', "session.audio"),
+        (
+            '{"session": {"type": "transcription"}, "client_may_set": ["session.instructions"]}',
+            "client_may_set[0]",
+        ),
     ],
 )
 def test_a_bad_profile_is_a_misconfiguration(text: str, says: str, tmp_path: Any) -> None:
@@ -276,3 +283,39 @@ def test_a_missing_default_profile_is_a_misconfiguration(tmp_path: Any) -> None:
 
     with pytest.raises(MintError, match=r"sessions/default\.json is missing"):
         Profiles(SETTINGS, tmp_path)
+
+
+def test_a_session_that_only_transcribes_names_no_realtime_deployment() -> None:
+    """It has no model, instructions or voice of its own; the block is the whole of it."""
+    profile = replace(PROFILE, session={"type": "transcription"}, client_may_set=frozenset())
+
+    session = composed({"session": {"type": "transcription"}}, profile)
+
+    assert (session.type, session.body) == ("transcription", {"type": "transcription"})
+    assert session.transcription == {"model": "my-transcribe"}
+    assert refused({"session": {"type": "realtime"}}, profile) == ("invalid_value", "session.type")
+
+
+def test_a_session_that_only_transcribes_needs_a_transcription_deployment() -> None:
+    """Asked for without one, it is the operator's mistake and named as such; other profiles go on working."""
+    profile = replace(PROFILE, session={"type": "transcription"})
+
+    with pytest.raises(MintError, match="AZURE_OPENAI_TRANSCRIPTION_DEPLOYMENT") as caught:
+        composed({}, profile, replace(SETTINGS, transcription_deployment=None))
+
+    assert caught.value.code == "misconfigured"
+
+
+def test_a_profile_without_a_type_is_a_realtime_session() -> None:
+    """Azure refuses a session without a type (InvalidSessionType), so that one is always sent."""
+    assert composed({}, replace(PROFILE, session={})).body["type"] == "realtime"
+
+
+def test_a_schema_that_is_not_there_is_a_misconfiguration(tmp_path: Any) -> None:
+    """A deployment without it is told so, rather than failing without a word."""
+    (tmp_path / "default.json").write_text('{"session": {}}', "utf-8")
+
+    with pytest.raises(MintError, match=r"sessions/profile\.schema\.json cannot be read") as caught:
+        Profiles(SETTINGS, tmp_path)
+
+    assert caught.value.code == "misconfigured"

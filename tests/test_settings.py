@@ -22,15 +22,50 @@ GOOD_AND_BAD = {
     ),
     "AZURE_OPENAI_REALTIME_DEPLOYMENT": (["gpt-realtime", "a.b_c-1"], ["a b", "a/b", "-a", "x" * 65]),
     "AZURE_OPENAI_TRANSCRIPTION_DEPLOYMENT": (["gpt-4o-transcribe"], ["a?b"]),
-    "TRANSCRIPTION_MODE": (["mint_time", "post_connect"], ["Mint_Time", "on", "true"]),
+    "TRANSCRIPTION_MODE": (["mint_time", "post_connect", "auto"], ["Mint_Time", "on", "true"]),
+    "TRANSCRIPTION_PROBE_SECONDS": (["0", "86400"], ["-1", "1.5", "never"]),
     "TRANSCRIPTION_FIELD": (["audio.input.transcription", "input_audio_transcription"], ["both"]),
+    "AZURE_OPENAI_FALLBACK_ENDPOINT": (["https://other.openai.azure.com"], ["other", "http://other"]),
     "AZURE_OPENAI_SCOPE": (["https://ai.azure.com/.default"], ["https://ai.azure.com", "a b/.default"]),
     "AZURE_OPENAI_API_VERSION": (["2025-04-01-preview", "v1"], ["v1&x=1", "a b"]),
     "AZURE_CLIENT_ID": (["11111111-2222-3333-4444-555555555555"], ["my-identity"]),
     "CLIENT_SECRET_TTL_SECONDS": (["10", "7200"], ["9", "7201", "60.5", "nan", "ten"]),
     "MINT_DEADLINE_SECONDS": (["1", "2.5", "60"], ["0", "0.9", "61", "inf", "nan", "x"]),
     "MAX_CONCURRENT_MINTS": (["1", "1024"], ["0", "1025", "-1", "1.5"]),
-    "CALLER_AUTH": (["function_key", "anonymous"], ["none", "FUNCTION_KEY", "function"]),
+    "CALLER_AUTH": (["function_key", "easy_auth", "jwt", "anonymous"], ["none", "FUNCTION_KEY", "function"]),
+    "JWT_ISSUER": (
+        ["https://login.example/t/v2.0", "https://t.auth0.example/", "http://127.0.0.1:1"],
+        ["login.example", "http://login.example", "https://u:p@login.example", "https://a.example?x=1"],
+    ),
+    "JWT_AUDIENCE": (["api://x", "11111111-2222-3333-4444-555555555555"], ["a b", "x" * 513]),
+    "JWT_REQUIRED_SCOPE": (["realtime.mint", "api://x/mint"], ["a b", 'a"b', "ä"]),
+    "JWT_JWKS_URL": (
+        ["https://login.example/keys?p=1"],
+        ["http://login.example/keys", "login.example/keys", "https://h/#keys"],
+    ),
+    "MINT_QUOTA": (
+        ["off", "20/minute;200/day", "1/second", "5 per 2 hours", "1/minute,2/hour"],
+        ["7", "0/minute", "many", "20/fortnight", "-1/day", "100001/day", "1/1000day", "1/minute;"],
+    ),
+    "QUOTA_STORAGE_URI": (
+        ["memory://", "redis://localhost", "rediss://:pass%2Fword@cache.example:6380/1"],
+        [
+            ":memory:",
+            "redis:///1",
+            "redis://h:0",
+            "memcached://h",
+            "redis://h/x",
+            "redis://h?db=1",
+            "redis://h:99999",
+        ],
+    ),
+    "SAFETY_IDENTIFIER": (["on", "off"], ["true", "yes"]),
+    "CALLER_HASH_KEY": (["c2VjcmV0", "x" * 256], ["a b", "x" * 257]),
+}
+NEEDED_WITH = {
+    "easy_auth": {"WEBSITE_AUTH_ENABLED": "true"},
+    "jwt": {"JWT_ISSUER": "https://login.example", "JWT_AUDIENCE": "api://x"},
+    "on": {"CALLER_HASH_KEY": "k"},
 }
 
 
@@ -63,7 +98,7 @@ def test_every_setting_has_values_to_try() -> None:
 )
 def test_good_values_are_taken(name: str, value: str) -> None:
     """White space around a value is no mistake."""
-    settings = Settings.read(REQUIRED | {name: f" {value} "})
+    settings = Settings.read(REQUIRED | NEEDED_WITH.get(value, {}) | {name: f" {value} "})
 
     assert settings
 
@@ -113,7 +148,44 @@ def test_anonymous_is_refused_on_azure(sign: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "asks"), [("", True), ("function_key", True), ("anonymus", True), ("anonymous", False)]
+    ("given", "missing"),
+    [
+        ({"CALLER_AUTH": "easy_auth"}, ["WEBSITE_AUTH_ENABLED"]),
+        ({"CALLER_AUTH": "easy_auth", "WEBSITE_AUTH_ENABLED": "false"}, ["WEBSITE_AUTH_ENABLED"]),
+        ({"CALLER_AUTH": "jwt"}, ["JWT_ISSUER", "JWT_AUDIENCE"]),
+        ({"CALLER_AUTH": "jwt", "JWT_ISSUER": "x"}, ["JWT_ISSUER", "JWT_AUDIENCE"]),
+        ({"SAFETY_IDENTIFIER": "on"}, ["CALLER_HASH_KEY"]),
+    ],
+)
+def test_what_a_mode_needs_is_named(given: dict[str, str], missing: list[str]) -> None:
+    """A mode that could not keep strangers out, or that instances would disagree on, is not served."""
+    with pytest.raises(MisconfiguredError) as caught:
+        Settings.read(REQUIRED | given)
+
+    assert len(caught.value.problems) == len(missing)
+    assert all(name in str(caught.value) for name in missing)
+
+
+def test_secret_settings_are_not_in_the_repr() -> None:
+    """Settings end up in tracebacks and debuggers."""
+    settings = Settings.read(
+        REQUIRED | {"QUOTA_STORAGE_URI": "redis://:hunter2@localhost", "CALLER_HASH_KEY": "hunter2"}
+    )
+
+    assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("value", "asks"),
+    [
+        ("", True),
+        ("function_key", True),
+        ("anonymus", True),
+        ("JWT", True),
+        ("anonymous", False),
+        ("easy_auth", False),
+        (" jwt ", False),
+    ],
 )
 def test_a_typing_error_does_not_open_the_endpoint(value: str, asks: bool) -> None:  # noqa: FBT001 - an expectation
     """The platform asks for a key unless a mode that needs none is spelled right."""

@@ -1,0 +1,187 @@
+"""One call to Azure OpenAI: the warm connections, the time it may take, and the only eye on requests' exceptions.
+
+State is per process: the connection pool. `requests.Session` has no thread safety (psf/requests#2766), follows
+redirects and keeps cookies; threads share its adapter alone, which is urllib3's thread-safe pool underneath.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connectionpool import ConnectionPool
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+from mint import __version__
+from mint.replies import Remedy, Reply, UpstreamError
+
+MAX_REPLY_BYTES = 1 << 20
+MAX_CALLS = 3
+"""Upstream calls for one request, whatever happens."""
+
+
+@dataclass(slots=True)
+class Trip:
+    """One caller's way upstream: the time and calls it has left, and what its log line tells of it."""
+
+    ends_at: float
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+    safety_identifier: str | None = None
+    attempts: int = 0
+    calls_allowed: int = MAX_CALLS
+    block_sent: bool = False
+    upstream_seconds: float = 0.0
+    upstream_status: int | None = None
+    apim_request_id: str | None = None
+    region: str | None = None
+    wire: socket.socket | None = field(default=None, repr=False)
+
+    def hang_up(self) -> None:
+        """End a call that outlives the deadline: a socket's timeout starts anew with every byte that drips in."""
+        if self.wire:
+            with suppress(OSError):  # it has ended by itself
+                self.wire.shutdown(socket.SHUT_RDWR)
+
+    def seconds_left(self) -> float:
+        """Return the time until the deadline, never below 0."""
+        return max(0.0, self.ends_at - self.clock())
+
+    def may_call(self) -> bool:
+        """Tell whether another upstream call is allowed."""
+        return self.attempts < self.calls_allowed and self.seconds_left() > 0
+
+    @contextmanager
+    def leg(self, *, last: bool) -> Iterator[None]:
+        """Unless it is the `last`, keep a call and half of the time for the next resource."""
+        if last:
+            yield
+            return
+        self.calls_allowed -= 1
+        try:
+            with self.half_the_time():
+                yield
+        finally:
+            self.calls_allowed += 1
+
+    @contextmanager
+    def half_the_time(self) -> Iterator[None]:
+        """Keep half of the time that is left for what comes after this block of code."""
+        whole = self.ends_at
+        self.ends_at -= self.seconds_left() / 2
+        try:
+            yield
+        finally:
+            self.ends_at = whole
+
+
+class Wire:
+    """Warm connections to one URL."""
+
+    def __init__(self, url: str, connections: int) -> None:
+        """Keep up to `connections` open; proxies and CA bundle of the environment are looked up here, once."""
+        headers = {"Content-Type": "application/json", "User-Agent": f"realtime-token-endpoint/{__version__}"}
+        self._template = requests.Request("POST", url, headers=headers).prepare()
+        self._transport: Any = requests.Session().merge_environment_settings(
+            url, proxies={}, stream=True, verify=None, cert=None
+        )
+        self._adapter = _OneUrl(self._template, self._transport, connections)
+
+    def post(self, data: bytes, token: str, trip: Trip) -> Reply:
+        """Make one call and read its reply to the end; the only place that sees requests' exceptions."""
+        started = trip.clock()
+        trip.attempts += 1
+        trip.upstream_status = trip.apim_request_id = trip.region = None
+        _on_this_thread.trip = trip
+        try:
+            request = self._template.copy()
+            request.headers["Authorization"] = f"Bearer {token}"
+            if trip.safety_identifier:
+                request.headers["OpenAI-Safety-Identifier"] = trip.safety_identifier
+            request.body = data
+            request.prepare_content_length(data)
+            # requests' timeout is for each read of the socket, so that the deadline needs watching besides.
+            response = self._adapter.send(request, timeout=max(trip.seconds_left(), 0.001), **self._transport)
+            try:
+                trip.upstream_status = response.status_code
+                trip.apim_request_id = response.headers.get("apim-request-id")
+                trip.region = response.headers.get("x-ms-region")
+                return Reply(response.status_code, response.headers, _read(response, trip))
+            finally:
+                response.close()
+        except (requests.Timeout, ReadTimeoutError) as error:
+            raise timeout(trip) from error
+        except (requests.RequestException, HTTPError, OSError) as error:
+            raise UpstreamError(
+                "upstream_unavailable",
+                "Azure OpenAI cannot be reached, or broke off its reply. Try again; if it lasts, check "
+                "AZURE_OPENAI_ENDPOINT.",
+                remedy=Remedy.AGAIN,
+                upstream_status=trip.upstream_status,
+                upstream_request_id=trip.apim_request_id,
+                detail=type(error).__name__,
+            ) from error
+        finally:
+            trip.wire = _on_this_thread.trip = None
+            trip.upstream_seconds += trip.clock() - started
+
+
+class _OneUrl(HTTPAdapter):
+    """requests' adapter, finding the connection pool of its one URL once instead of for every call."""
+
+    def __init__(self, request: requests.PreparedRequest, transport: Any, connections: int) -> None:  # noqa: ANN401 - what merge_environment_settings returns
+        super().__init__(pool_connections=1, pool_maxsize=connections)
+        pool: Any = super().get_connection_with_tls_context(
+            request, transport["verify"], proxies=transport["proxies"], cert=transport["cert"]
+        )
+        pool.ConnectionCls = type("_Tethered", (_Tether, pool.ConnectionCls), {})
+        self._pool: ConnectionPool = pool
+
+    def get_connection_with_tls_context(self, *_request: Any, **_transport: Any) -> ConnectionPool:  # noqa: ANN401 - requests' own signature
+        """Return the pool; requests asks for every request."""
+        return self._pool
+
+
+class _Tether:
+    """Makes a connection known to the trip that uses it, so that the trip can hang up."""
+
+    sock: socket.socket
+
+    def getresponse(self) -> Any:  # noqa: ANN401 - urllib3's own
+        """Wait for the reply; urllib3 calls this once the request has been sent."""
+        _on_this_thread.trip.wire = self.sock
+        return super().getresponse()  # type: ignore[misc]  # urllib3's connection is the next base
+
+
+_on_this_thread = threading.local()
+
+
+def _read(response: requests.Response, trip: Trip) -> bytes:
+    """Read the body, at most `MAX_REPLY_BYTES` of it, and not past the deadline however slowly it drips."""
+    body = bytearray()
+    while chunk := response.raw.read1(65536, decode_content=True):
+        body += chunk
+        if len(body) > MAX_REPLY_BYTES:
+            raise UpstreamError(
+                "upstream_unavailable",
+                "Azure OpenAI's reply is too large to be a client secret. Check AZURE_OPENAI_ENDPOINT.",
+                upstream_status=trip.upstream_status,
+                upstream_request_id=trip.apim_request_id,
+            )
+        if not trip.seconds_left():
+            raise timeout(trip)
+    return bytes(body)
+
+
+def timeout(trip: Trip) -> UpstreamError:
+    """Return the error of a trip that ran out of time."""
+    return UpstreamError(
+        "upstream_timeout",
+        "Azure OpenAI did not answer within MINT_DEADLINE_SECONDS. Try again.",
+        upstream_status=trip.upstream_status,
+        upstream_request_id=trip.apim_request_id,
+    )

@@ -1,0 +1,229 @@
+"""A second resource: who is served there, when the first one is left alone, and when it is tried again."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pytest
+
+from mint.errors import MintError
+from mint.replies import Minted, UpstreamError
+from mint.resources import FAILURES, FIRST_REST, LONGEST_REST, Resources
+from mint.session import Session
+from mint.wire import Trip
+from tests.conftest import Endpoint
+from tests.simulated import SimulatedAzure
+
+SESSION = Session("default", {"type": "realtime"}, None, None)
+
+
+@dataclass
+class Region:
+    """One resource, as it is at the moment."""
+
+    error: UpstreamError | None = None
+    mints: int = 0
+    notices: list[dict[str, object]] = field(default_factory=list)
+
+    def mint(self, _session: Session, trip: Trip) -> Minted:
+        self.mints += 1
+        trip.attempts += 1
+        if self.error:
+            raise self.error
+        return Minted("ek_x", 1, "sess_1", {})
+
+    def health(self, _session: Session) -> dict[str, object]:
+        return {}
+
+    def take_notices(self) -> list[dict[str, object]]:
+        return self.notices
+
+
+class Two:
+    """Two regions and a clock."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.first, self.second = Region(), Region()
+        self.both = Resources([("one", self.first), ("two", self.second)], clock=lambda: self.now)
+
+    def mint(self) -> str:
+        return self.both.mint(SESSION, Trip(self.now + 8, clock=lambda: self.now)).endpoint
+
+    def served(self) -> tuple[int, int]:
+        """Return the mints at each since the last look."""
+        counts = self.first.mints, self.second.mints
+        self.first.mints = self.second.mints = 0
+        return counts
+
+
+def down() -> UpstreamError:
+    return UpstreamError("upstream_unavailable", "down", upstream_status=503)
+
+
+def test_the_preferred_resource_serves_while_it_is_in_order() -> None:
+    """The second one costs nothing until it is needed."""
+    two = Two()
+
+    assert [two.mint() for _ in range(5)] == ["one"] * 5
+    assert two.served() == (5, 0)
+
+
+@pytest.mark.parametrize("code", ["upstream_unavailable", "upstream_timeout", "upstream_throttled"])
+def test_a_request_that_fails_at_one_is_served_at_the_other(code: str) -> None:
+    """The same request, so that no caller sees the failure."""
+    two = Two()
+    two.first.error = UpstreamError(code, "x")
+
+    assert two.mint() == "two"
+
+
+@pytest.mark.parametrize("code", ["upstream_rejected", "upstream_denied", "deployment_not_found"])
+def test_a_mistake_of_ours_does_not_hide_at_the_other(code: str) -> None:
+    """A 400 or a missing role is for a person to mend, and says nothing about the resource's health."""
+    two = Two()
+    two.first.error = UpstreamError(code, "x")
+
+    for _ in range(FAILURES + 1):
+        with pytest.raises(MintError, match="x"):
+            two.mint()
+
+    assert two.served() == (FAILURES + 1, 0)
+
+
+def test_a_resource_that_keeps_failing_is_left_alone_for_a_while() -> None:
+    """After some failures in a row callers no longer pay for trying it; then one request tries it again."""
+    two = Two()
+    two.first.error = down()
+    for _ in range(FAILURES + 10):
+        two.mint()
+    while_resting = two.served()
+
+    two.now += FIRST_REST
+    two.mint()
+    two.mint()
+
+    assert while_resting == (FAILURES, FAILURES + 10)
+    assert two.served() == (1, 2)
+
+
+def test_the_rest_doubles_to_a_minute_and_ends_with_a_success() -> None:
+    """A long outage is asked about less often; a mend is used at once."""
+    two = Two()
+    two.first.error = down()
+    for _ in range(FAILURES):
+        two.mint()
+    rests = []
+    for _ in range(6):
+        two.served()
+        started = two.now
+        while not two.first.mints:
+            two.now += 1
+            two.mint()
+        rests.append(two.now - started)
+    two.first.error = None
+    two.now += LONGEST_REST
+
+    assert rests == [5, 10, 20, 40, 60, 60]
+    assert [two.mint(), two.mint()] == ["one", "one"]
+
+
+def test_one_request_at_a_time_tries_a_resting_resource() -> None:
+    """While it is being tried the others go on elsewhere."""
+    two = Two()
+    two.first.error = down()
+    for _ in range(FAILURES):
+        two.mint()
+    two.now += FIRST_REST
+    two.served()
+    inside: list[str] = []
+
+    def mint_meanwhile(_session: Session, _trip: Trip) -> Minted:
+        inside.append(two.mint())
+        return Minted("ek_x", 1, "sess_1", {})
+
+    two.first.mint = mint_meanwhile  # type: ignore[method-assign]  # a mint during which another comes
+
+    assert two.mint() == "one"
+    assert inside == ["two"]
+
+
+def test_a_throttling_resource_rests_as_long_as_it_asked_for() -> None:
+    """Its Retry-After is honoured at once, not after three failures."""
+    two = Two()
+    two.first.error = UpstreamError("upstream_throttled", "x", retry_after=30)
+    two.mint()
+    two.first.error = None
+    two.served()
+
+    two.now += 29
+    early = two.mint()
+    two.now += 1
+
+    assert (early, two.mint()) == ("two", "one")
+
+
+def test_with_both_resting_the_preferred_one_is_tried_all_the_same() -> None:
+    """A caller is never refused without a try."""
+    two = Two()
+    two.first.error = two.second.error = down()
+    for _ in range(FAILURES):
+        with pytest.raises(MintError):
+            two.mint()
+    two.served()
+    two.first.error = None
+
+    assert two.mint() == "one"
+    assert two.served() == (1, 0)
+
+
+def test_the_second_resources_notices_say_so() -> None:
+    """Evidence is kept for each, and a log line that names no resource is about the first."""
+    two = Two()
+    two.first.notices, two.second.notices = [{"event": "a"}], [{"event": "b"}]
+
+    assert two.both.take_notices() == [{"event": "a"}, {"event": "b", "resource": "fallback"}]
+
+
+@pytest.fixture
+def other() -> Iterator[SimulatedAzure]:
+    """A second simulated resource, which takes the first one's identity tokens as Azure would."""
+    simulated = SimulatedAzure()
+    simulated.set(foreign_tokens=True)
+    yield simulated
+    simulated.stop()
+
+
+@pytest.mark.parametrize("fault", ["reset", "503", "429-retry-after", "hang", "500-bare"])
+def test_a_caller_of_a_region_that_is_out_gets_a_secret_of_the_other(
+    fault: str, start_endpoint: Callable[..., Endpoint], azure: SimulatedAzure, other: SimulatedAzure
+) -> None:
+    """In the same request, within the deadline, in three calls at most; and the reply's URLs lead there."""
+    endpoint = start_endpoint(AZURE_OPENAI_FALLBACK_ENDPOINT=other.url, MINT_DEADLINE_SECONDS="2")
+    azure.set(fault=fault)
+
+    response = endpoint.mint()
+
+    assert response.status_code == 200, response.text
+    assert response.json()["webrtc_url"].startswith(other.url)
+    assert response.json()["websocket_url"].startswith(f"ws{other.url[4:]}")
+    assert len(azure.mints()) + len(other.mints()) <= 3
+
+
+def test_a_region_that_dies_under_load_is_not_noticed(
+    start_endpoint: Callable[..., Endpoint], other: SimulatedAzure
+) -> None:
+    """32 callers, the first region killed among them: not one sees an error."""
+    first = SimulatedAzure()
+    first.set(foreign_tokens=True)
+    endpoint = start_endpoint(AZURE_OPENAI_ENDPOINT=first.url, AZURE_OPENAI_FALLBACK_ENDPOINT=other.url)
+    served_by_first = endpoint.mint().json()["webrtc_url"].startswith(first.url)
+
+    with ThreadPoolExecutor(32) as pool:
+        before = [pool.submit(endpoint.mint) for _ in range(200)]
+        first.stop()
+        after = [pool.submit(endpoint.mint) for _ in range(200)]
+
+    assert served_by_first
+    assert {call.result().status_code for call in before + after} == {200}
+    assert after[-1].result().json()["webrtc_url"].startswith(other.url)
