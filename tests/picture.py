@@ -23,12 +23,12 @@ const shown = (test) => new Promise((resolve) => {
 });
 element("start").click();
 await shown(() => document.querySelectorAll(".turn.user.done").length === 1);
+element("mute").click();
 element("answer").click();
 await shown(() => document.querySelectorAll(".turn.assistant.done").length === 1);
 element("text").value = "And can you read what I type?";
 document.querySelector("#type button").click();
 await shown(() => document.querySelectorAll(".turn.assistant.done").length === 2);
-element("mute").click();
 element("events").open = true;
 element("log").scrollTop = 0;
 """

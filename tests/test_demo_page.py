@@ -60,12 +60,13 @@ def test_both_sides_of_a_conversation_are_in_writing(demo: Page) -> None:
     word, reason, mode, model, microphone, count = text(
         demo, "state-word", "state-reason", "mode", "model", "microphone", "count"
     )
-    assert [who for who, _ in turns] == ["You", "Assistant", "You", "Assistant"]
+    assert turns[0][0] == "You"
     assert turns[0][1].startswith("simulated transcript of")
-    assert [said for _, said in turns[1:]] == [
-        "This is a simulated answer.",
-        "And can you read what I type?",
-        "This is a simulated answer.",
+    # The fake microphone may beep once more before it is muted.
+    assert [turn for turn in turns[1:] if not turn[1].startswith("simulated transcript")] == [
+        ["Assistant", "This is a simulated answer."],
+        ["You", "And can you read what I type?"],
+        ["Assistant", "This is a simulated answer."],
     ]
     assert (word, reason) == ("On", "Proven: what you said was written down.")
     assert mode == "After connecting: the page sent a session update"

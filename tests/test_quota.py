@@ -16,6 +16,7 @@ from limits import parse_many
 from mint.errors import MintError
 from mint.quota import Count, Quota
 from mint.settings import Settings
+from mint.shared_count import SharedCount
 from tests.conftest import Endpoint
 from tests.simulated import SimulatedAzure
 from tests.stores import PASSWORD, Store
@@ -336,7 +337,7 @@ def test_redis_counts_as_memory_does(store: Store) -> None:
 
 
 def test_redis_and_a_passing_window(store: Store) -> None:
-    """By Redis's own clock: after the wait that was stated there is room, and what is old is gone."""
+    """By Redis's own clock: after the wait that was stated there is room."""
     quota, _ = shared(store, "2/second")
     admitted = [spends(quota) for _ in range(3)]
 
@@ -344,7 +345,37 @@ def test_redis_and_a_passing_window(store: Store) -> None:
 
     assert admitted == [True, True, False]
     assert spends(quota)
-    assert store.command("ZCARD", store.command("KEYS", "*")[0]) == 1  # type: ignore[index]
+
+
+def test_redis_forgets_what_is_older_than_every_window(store: Store) -> None:
+    """A caller who mints for ever does not fill the store."""
+    quota, _ = shared(store, "3/minute")
+    quota.spend("ann")
+    (name,) = store.command("KEYS", "*")  # type: ignore[misc]
+    store.command("ZADD", name, "1", "a-mint-of-1970")
+
+    admitted = [spends(quota) for _ in range(3)]
+
+    assert admitted == [True, True, False]
+    assert store.command("ZCARD", name) == 3
+
+
+def test_nobody_waits_longer_than_a_quarter_second_whatever_redis_does() -> None:
+    """A socket's timeout covers neither the name's lookup nor a handshake of many steps."""
+    shared_count = SharedCount("redis://127.0.0.1:1", parse_many("2/minute"))
+    end = threading.Event()
+    shared_count._spend = lambda **_: end.wait(10)  # type: ignore[assignment]
+    started = time.monotonic()
+
+    first = shared_count.spend("ann", "1")
+    first_took = time.monotonic() - started
+    second = shared_count.spend("ann", "2")
+    second_took = time.monotonic() - started - first_took
+    end.set()
+
+    assert (first, second) == (None, None)
+    assert 0.2 < first_took < 0.35
+    assert second_took < 0.05
 
 
 def test_nothing_in_redis_names_a_caller(store: Store) -> None:

@@ -614,7 +614,7 @@ def test_an_attempt_can_be_given_up_at_any_moment(moment: str, page: Page, post_
         }};
         if (moment === "before") giveUp.abort();
         const options = {{ getUserMedia, RTCPeerConnection: Peer, fetch: fetching, signal: giveUp.signal }};
-        const {{ code }} = await thrown({{ tokenUrl, ...options }});
+        const {{ code }} = await thrown({{ tokenUrl, ...options, connectSeconds: 99 }});
         return [code, stream?.getAudioTracks()[0].readyState];
         """,
         tokenUrl=post_connect,

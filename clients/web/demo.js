@@ -22,9 +22,7 @@ let begun = 0;
 /** @type {() => void} */
 let stopMeter = () => {};
 
-const asked = new URLSearchParams(location.search);
-form.tokenUrl.value = asked.get("tokenUrl") ?? new URL("/api/realtime/client_secrets", location.href).href;
-form.profile.value = asked.get("profile") ?? "";
+form.tokenUrl.value = new URL("/api/realtime/client_secrets", location.href).href;
 
 start.addEventListener("click", () => {
   if (session) session.close();
@@ -226,7 +224,7 @@ function showError(error) {
   const words = document.createElement("p");
   words.textContent = error.message;
   const details = [
-    error.retryAfterSeconds && `Try again in ${error.retryAfterSeconds} s.`,
+    error.retryAfterSeconds && !/\d s\b/.test(error.message) && `Try again in ${error.retryAfterSeconds} s.`,
     error.serverCode && `Code: ${error.serverCode}.`,
     error.requestId && `Request: ${error.requestId}`,
   ].filter(Boolean);
@@ -245,6 +243,7 @@ function clear() {
   begun = performance.now();
   for (const emptied of [conversation, log, element("error")]) emptied.replaceChildren();
   element("count").textContent = "0";
+  for (const id of ["mode", "model"]) element(id).textContent = "Known once connected";
 }
 
 /**
