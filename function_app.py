@@ -1,34 +1,33 @@
 """The edge: two routes, and every outcome as an HTTP response. The only file that speaks azure.functions.
 
-Importing this file needs no setting and opens no connection: an exception here would remove every route, and
-Azure would say no more than "0 functions found".
+Importing this file needs no setting and waits for nothing: an exception here would remove every route, and Azure
+would say no more than "0 functions found".
 """
 
 import asyncio
 import json
 import logging
+import threading
 import time
 import traceback
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
 from mint import __version__, body
-from mint.callers import Caller, Callers
 from mint.errors import MintError
-from mint.identity import Identity, platform_credential
-from mint.profiles import Profiles
-from mint.quota import Quota, Spent
-from mint.replies import Minted
-from mint.resources import Mints, Resources
 from mint.session import Session, compose
-from mint.settings import MisconfiguredError, Settings, platform_checks_key
-from mint.transcription import Transcription
-from mint.upstream import Upstream
-from mint.wire import Trip
+from mint.settings import MisconfiguredError, Settings, is_on_azure, platform_checks_key
+from mint.trip import Trip
+
+if TYPE_CHECKING:
+    from mint.callers import Caller
+    from mint.quota import Spent
+    from mint.replies import Minted
+    from mint.service import Service
 
 log = logging.getLogger("mint")
 for chatty in ("azure.identity", "azure.core"):  # a line or more for every token, at INFO
@@ -39,28 +38,19 @@ app = func.FunctionApp(
 )
 
 
-class Service:
-    """What one process keeps: settings, profiles, the token, warm connections, and the threads that mint."""
+def service() -> "Service":
+    """Return this process's service, made when it is first asked for; raises `MintError` `misconfigured`."""
+    with _making:
+        return _made()
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.callers = Callers(settings)
-        self.quota = Quota(settings)
-        self.profiles = Profiles(settings)
-        identity = Identity(settings.scope, lambda: platform_credential(settings))
 
-        def at(endpoint: str) -> Mints:
-            upstream = Upstream(settings, identity, endpoint)
-            return Transcription(settings, upstream)  # the workaround; without it: return upstream
-
-        self.upstream = Resources([(endpoint, at(endpoint)) for endpoint in settings.endpoints])
-        self.threads = ThreadPoolExecutor(settings.max_concurrent_mints, thread_name_prefix="mint")
-        self.in_flight = 0
+_making = threading.Lock()  # the first request and `warm` may come at the same time
 
 
 @cache
-def service() -> Service:
-    """Return this process's service, made by the first request; raises `MintError` `misconfigured`."""
+def _made() -> "Service":
+    from mint.service import Service  # noqa: PLC0415 - what a request needs, no import of the app waits for
+
     return Service(Settings.read())
 
 
@@ -77,7 +67,7 @@ class Entry:
         self.trip: Trip | None = None
 
 
-def mint_secret(req: func.HttpRequest, service: Service, entry: Entry) -> dict[str, Any]:
+def mint_secret(req: func.HttpRequest, service: "Service", entry: Entry) -> dict[str, Any]:
     """One request, as five steps."""
     settings = service.settings
     entry.trip = Trip(entry.started + settings.deadline_seconds)
@@ -99,7 +89,7 @@ def mint_secret(req: func.HttpRequest, service: Service, entry: Entry) -> dict[s
     return reply(minted, session, settings)
 
 
-def reply(minted: Minted, session: Session, settings: Settings) -> dict[str, Any]:
+def reply(minted: "Minted", session: Session, settings: Settings) -> dict[str, Any]:
     """Return the answer's JSON. `session` is rebuilt and not relayed: Azure's echo holds the instructions."""
     realtime = f"{minted.endpoint}/openai/v1/realtime"
     transcribes_only = session.type == "transcription"
@@ -138,7 +128,7 @@ async def client_secrets(req: func.HttpRequest) -> func.HttpResponse:
     return respond(200, answer, {"x-request-id": entry.request_id})
 
 
-async def in_thread(req: func.HttpRequest, service: Service, entry: Entry) -> dict[str, Any]:
+async def in_thread(req: func.HttpRequest, service: "Service", entry: Entry) -> dict[str, Any]:
     """Run `mint_secret` in one of our own threads, and answer by the deadline whatever becomes of it.
 
     `requests` blocks, and the platform's pool for plain `def` functions has only cores + 4 threads. A thread that
@@ -223,3 +213,13 @@ def respond(status: int, answer: dict[str, Any], headers: dict[str, str]) -> fun
         mimetype="application/json",
         headers={"Cache-Control": "no-store", **headers},
     )
+
+
+def warm() -> None:
+    """Get ready while the platform is still starting; whatever is wrong, the first request will say."""
+    with suppress(Exception):
+        service().warm()
+
+
+if is_on_azure():
+    threading.Thread(target=warm, name="warm", daemon=True).start()

@@ -14,7 +14,8 @@ from jwt import PyJWK, PyJWKSet
 from jwt.exceptions import PyJWTError
 from urllib3.exceptions import HTTPError
 
-from mint.settings import Settings, safe_url
+from mint.parse import safe_url
+from mint.settings import Settings
 
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 """The signatures that are accepted. All asymmetric: a shared secret, or a public key taken for one, fits none."""

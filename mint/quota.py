@@ -13,12 +13,14 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-
-from limits import RateLimitItem, parse_many
+from typing import TYPE_CHECKING
 
 from mint.body import Json
 from mint.errors import MintError
 from mint.settings import Settings
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
 
 MAX_CALLERS = 100_000
 """Callers remembered at once. Beyond it the one who has not minted for longest starts afresh."""
@@ -37,7 +39,11 @@ class Quota:
     """Spends each caller's quota. A refused caller has spent nothing."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
-        windows = parse_many(settings.mint_quota) if settings.mint_quota != "off" else []
+        windows = []
+        if settings.mint_quota != "off":
+            from limits import parse_many  # noqa: PLC0415 - it brings an asyncio half that costs every cold start
+
+            windows = parse_many(settings.mint_quota)
         self._clock = clock
         self._here = Count(windows) if windows else None
         self._shared = None
@@ -86,7 +92,7 @@ class Count:
     up to a hundred times a second, takes one window at a time and nothing back.
     """
 
-    def __init__(self, windows: Sequence[RateLimitItem], max_callers: int = MAX_CALLERS) -> None:
+    def __init__(self, windows: "Sequence[RateLimitItem]", max_callers: int = MAX_CALLERS) -> None:
         self._windows = [(window.amount, window.get_expiry()) for window in windows]
         self._most = max(amount for amount, _ in self._windows)
         self._longest = max(seconds for _, seconds in self._windows)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import Any
+from typing import Any, TypeGuard
 
 from mint.body import Json
 from mint.errors import MintError
@@ -112,16 +112,21 @@ def _minted(document: Json) -> Minted | None:
     echo = document if preview else document.get("session")
     echo = echo if isinstance(echo, dict) else {}
     value, expires_at, session_id = holder.get("value"), _whole(holder.get("expires_at")), echo.get("id")
-    if not isinstance(value, str) or not value or expires_at is None:
+    if not _is_text(value) or expires_at is None:
         return None
-    return Minted(value, expires_at, session_id if isinstance(session_id, str) else "", echo)
+    return Minted(value, expires_at, session_id if _is_text(session_id) else "", echo)
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    """Tell a text that can be sent on: JSON can hold half of a surrogate pair, which no reply can."""
+    return isinstance(value, str) and value.isascii() and value != ""
 
 
 def _whole(value: object) -> int | None:
     """Return Unix seconds from the number that the spec has, or from the string that has been seen."""
-    if isinstance(value, str) and value.isascii() and value.isdigit():
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}", value):
         return int(value)
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 10**12:
         return int(value)
     return None
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from mint.body import Json
 from mint.replies import Minted, UpstreamError
 from mint.session import Session
-from mint.wire import Trip
+from mint.trip import Trip
 
 FAILURES = 3
 """Failures in a row after which a resource is skipped."""

@@ -4,98 +4,17 @@ Read on the first request, never at import: an exception while function_app.py i
 A change of a setting restarts the app on Azure, so the values are read once a process.
 """
 
-import math
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
-from limits import parse_many
-
+from mint import parse
 from mint.errors import MintError
 
 GA_FIELD = "audio.input.transcription"
 FLAT_FIELD = "input_audio_transcription"
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-
-
-def safe_url(text: str) -> str:
-    """Return the text if it is an https URL, or an http one that stays on this machine; raises ValueError."""
-    parts = urlsplit(text)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
-        raise ValueError
-    if not parts.hostname or parts.username or parts.fragment or parts.port == 0:
-        raise ValueError
-    return text
-
-
-def _url(text: str) -> str:
-    if urlsplit(safe_url(text)).query:
-        raise ValueError
-    return text.rstrip("/")
-
-
-def _endpoint(text: str) -> str:
-    return _url(text.rstrip("/").removesuffix("/openai/v1"))
-
-
-def _matching(pattern: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError
-        return text
-
-    return parse
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    return _matching("|".join(map(re.escape, choices)))
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not low <= (number := int(text)) <= high:
-            raise ValueError
-        return number
-
-    return parse
-
-
-def _seconds(low: float, high: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        if not math.isfinite(number := float(text)) or not low <= number <= high:
-            raise ValueError
-        return number
-
-    return parse
-
-
-def _issuer(text: str) -> str:
-    _url(text)
-    return text  # to the last slash: tokens and the discovery document have to state exactly this
-
-
-def _quota(text: str) -> str:
-    if text == "off":
-        return text
-    for window in parse_many(text):
-        if not 1 <= window.amount <= 100_000 or not 1 <= window.get_expiry() <= 366 * 86400:
-            raise ValueError
-    return text
-
-
-def _storage(text: str) -> str:
-    parts = urlsplit(text)
-    if text == "memory://":
-        return text
-    if parts.scheme not in {"redis", "rediss"} or not parts.hostname or parts.port == 0:
-        raise ValueError
-    if parts.query or parts.fragment or not re.fullmatch(r"/?[0-9]{0,3}", parts.path):
-        raise ValueError
-    return text
 
 
 def _setting(
@@ -110,7 +29,7 @@ def _setting(
     return field(default=default, repr=not secret, metadata={"name": name, "parse": parse, "takes": takes})
 
 
-_DEPLOYMENT = _matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_DEPLOYMENT = parse.matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +37,7 @@ class Settings:
     """All app settings, parsed. README.md has the same table; a test holds the two together."""
 
     endpoint: str = _setting(
-        "AZURE_OPENAI_ENDPOINT", _endpoint, "an https URL, such as https://RESOURCE.openai.azure.com"
+        "AZURE_OPENAI_ENDPOINT", parse.endpoint, "an https URL, such as https://RESOURCE.openai.azure.com"
     )
     deployment: str = _setting(
         "AZURE_OPENAI_REALTIME_DEPLOYMENT", _DEPLOYMENT, "the name of a deployment of a realtime model"
@@ -131,33 +50,33 @@ class Settings:
     )
     transcription_mode: str = _setting(
         "TRANSCRIPTION_MODE",
-        _one_of("mint_time", "post_connect", "auto"),
+        parse.one_of("mint_time", "post_connect", "auto"),
         "mint_time, post_connect or auto",
         default="post_connect",
     )
     probe_seconds: int = _setting(
         "TRANSCRIPTION_PROBE_SECONDS",
-        _whole(0, 86400),
+        parse.whole(0, 86400),
         "a whole number of seconds from 0 (never) to 86400",
         default=300,
     )
     transcription_field: str = _setting(
-        "TRANSCRIPTION_FIELD", _one_of(GA_FIELD, FLAT_FIELD), f"{GA_FIELD} or {FLAT_FIELD}", default=GA_FIELD
+        "TRANSCRIPTION_FIELD", parse.one_of(GA_FIELD, FLAT_FIELD), f"{GA_FIELD} or {FLAT_FIELD}", default=GA_FIELD
     )
     fallback_endpoint: str | None = _setting(
         "AZURE_OPENAI_FALLBACK_ENDPOINT",
-        _endpoint,
+        parse.endpoint,
         "an https URL, of a second resource with the same deployment names",
         default=None,
     )
     scope: str = _setting(
         "AZURE_OPENAI_SCOPE",
-        _matching(r"\S+/\.default"),
+        parse.matching(r"\S+/\.default"),
         "a token scope that ends in /.default",
         default="https://cognitiveservices.azure.com/.default",
     )
     api_version: str | None = _setting(
-        "AZURE_OPENAI_API_VERSION", _matching(r"[A-Za-z0-9.-]{1,64}"), "an api-version", default=None
+        "AZURE_OPENAI_API_VERSION", parse.matching(r"[A-Za-z0-9.-]{1,64}"), "an api-version", default=None
     )
     client_id: str | None = _setting(
         "AZURE_CLIENT_ID",
@@ -167,54 +86,54 @@ class Settings:
     )
     ttl_seconds: int | None = _setting(
         "CLIENT_SECRET_TTL_SECONDS",
-        _whole(10, 7200),
+        parse.whole(10, 7200),
         "a whole number of seconds from 10 to 7200",
         default=None,
     )
     deadline_seconds: float = _setting(
-        "MINT_DEADLINE_SECONDS", _seconds(1, 60), "a number of seconds from 1 to 60", default=8.0
+        "MINT_DEADLINE_SECONDS", parse.seconds(1, 60), "a number of seconds from 1 to 60", default=8.0
     )
     max_concurrent_mints: int = _setting(
-        "MAX_CONCURRENT_MINTS", _whole(1, 1024), "a whole number from 1 to 1024", default=64
+        "MAX_CONCURRENT_MINTS", parse.whole(1, 1024), "a whole number from 1 to 1024", default=64
     )
     caller_auth: str = _setting(
         "CALLER_AUTH",
-        _one_of("function_key", "easy_auth", "jwt", "anonymous"),
+        parse.one_of("function_key", "easy_auth", "jwt", "anonymous"),
         "function_key, easy_auth, jwt or anonymous",
         default="function_key",
     )
     jwt_issuer: str | None = _setting(
         "JWT_ISSUER",
-        _issuer,
+        parse.issuer,
         "the https URL that the issuer's tokens have as iss, to the last slash",
         default=None,
     )
     jwt_audience: str | None = _setting(
-        "JWT_AUDIENCE", _matching(r"\S{1,512}"), "the aud of the tokens that are for this app", default=None
+        "JWT_AUDIENCE", parse.matching(r"\S{1,512}"), "the aud of the tokens that are for this app", default=None
     )
     jwt_required_scope: str | None = _setting(
         "JWT_REQUIRED_SCOPE",
-        _matching(r"[!#-\[\]-~]{1,256}"),
+        parse.matching(r"[!#-\[\]-~]{1,256}"),
         "one scope or role that a token must have",
         default=None,
     )
     jwt_jwks_url: str | None = _setting(
-        "JWT_JWKS_URL", safe_url, "the https URL of the issuer's keys", default=None
+        "JWT_JWKS_URL", parse.safe_url, "the https URL of the issuer's keys", default=None
     )
     mint_quota: str = _setting(
-        "MINT_QUOTA", _quota, "windows such as 20/minute;200/day, or off", default="20/minute;200/day"
+        "MINT_QUOTA", parse.quota, "windows such as 20/minute;200/day, or off", default="20/minute;200/day"
     )
     quota_storage_uri: str = _setting(
         "QUOTA_STORAGE_URI",
-        _storage,
+        parse.storage,
         "memory:// or redis://:PASSWORD@HOST:PORT/DB (rediss:// for TLS)",
         default="memory://",
         secret=True,
     )
-    safety_identifier: str = _setting("SAFETY_IDENTIFIER", _one_of("on", "off"), "on or off", default="off")
+    safety_identifier: str = _setting("SAFETY_IDENTIFIER", parse.one_of("on", "off"), "on or off", default="off")
     caller_hash_key: str | None = _setting(
         "CALLER_HASH_KEY",
-        _matching(r"\S{1,256}"),
+        parse.matching(r"\S{1,256}"),
         "a secret of at most 256 characters without spaces",
         default=None,
         secret=True,
@@ -239,7 +158,7 @@ class Settings:
         """
         values: dict[str, Any] = {
             "has_identity_endpoint": bool(environ.get("IDENTITY_ENDPOINT")),
-            "on_azure": bool(environ.get("WEBSITE_SITE_NAME") or environ.get("WEBSITE_INSTANCE_ID")),
+            "on_azure": is_on_azure(environ),
             "auth_enabled": environ.get("WEBSITE_AUTH_ENABLED", "").strip().lower() == "true",
         }
         problems = []
@@ -297,6 +216,11 @@ class MisconfiguredError(MintError):
 def app_settings() -> list[Field[Any]]:
     """Return the declared settings; each one's metadata has `name`, `parse` and `takes`."""
     return [declared for declared in fields(Settings) if declared.metadata]
+
+
+def is_on_azure(environ: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether the app runs on Azure, by the variables that App Service sets."""
+    return bool(environ.get("WEBSITE_SITE_NAME") or environ.get("WEBSITE_INSTANCE_ID"))
 
 
 def platform_checks_key(environ: Mapping[str, str] = os.environ) -> bool:

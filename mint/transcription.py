@@ -3,7 +3,7 @@
 With the transcription block in the mint payload Azure answered 500 in Sweden Central, without it 200; Microsoft's
 advice is to mint without and to send a `session.update` once connected
 (learn.microsoft.com/answers/questions/5908916). This class has the methods that `Upstream` has, and stands in its
-place at one line of function_app.py. docs/decisions.md says how to remove it. Evidence is per process.
+place at one line of mint/service.py. docs/decisions.md says how to remove it. Evidence is per process.
 """
 
 import secrets
@@ -19,8 +19,8 @@ from mint.evidence import Evidence
 from mint.replies import Minted, Remedy, UpstreamError
 from mint.session import Session, with_block
 from mint.settings import FLAT_FIELD, GA_FIELD, Settings
+from mint.trip import Trip
 from mint.upstream import Upstream
-from mint.wire import Trip
 
 SHORTEST_LIFETIME = 10
 """Seconds: the least that the API takes for `expires_after.seconds`."""

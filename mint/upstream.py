@@ -10,7 +10,8 @@ from mint.replies import Minted, Remedy, UpstreamError
 from mint.replies import read as read_reply
 from mint.session import Session, with_block
 from mint.settings import Settings
-from mint.wire import Trip, Wire, timeout
+from mint.trip import Trip
+from mint.wire import Wire, timeout
 
 
 class Upstream:
@@ -32,6 +33,10 @@ class Upstream:
         if session.transcription is None:
             return self.send(session, trip)
         return replace(self.send(session, trip, transcribed=True), configured="mint_time")
+
+    def warm(self) -> None:
+        """Open a connection; raises what `requests` raises."""
+        self._wire.warm()
 
     def health(self, session: Session) -> Json:
         """Return what /api/health says of transcription, `configured` being what a mint of `session` would say."""
@@ -65,7 +70,7 @@ class Upstream:
         data = json.dumps(payload, ensure_ascii=False, allow_nan=False).encode()
         tried: set[Remedy] = set()
         while True:
-            token = self._identity.token(trip.seconds_left())
+            token = self._identity.token(trip.seconds_to_deadline())
             if not trip.seconds_left():
                 raise timeout(trip)
             try:

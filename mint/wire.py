@@ -6,10 +6,6 @@ redirects and keeps cookies; threads share its adapter alone, which is urllib3's
 
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import requests
@@ -19,64 +15,11 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from mint import __version__
 from mint.replies import Remedy, Reply, UpstreamError
+from mint.trip import Trip
 
 MAX_REPLY_BYTES = 1 << 20
-MAX_CALLS = 3
-"""Upstream calls for one request, whatever happens."""
-
-
-@dataclass(slots=True)
-class Trip:
-    """One caller's way upstream: the time and calls it has left, and what its log line tells of it."""
-
-    ends_at: float
-    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
-    safety_identifier: str | None = None
-    attempts: int = 0
-    calls_allowed: int = MAX_CALLS
-    block_sent: bool = False
-    upstream_seconds: float = 0.0
-    upstream_status: int | None = None
-    apim_request_id: str | None = None
-    region: str | None = None
-    wire: socket.socket | None = field(default=None, repr=False)
-
-    def hang_up(self) -> None:
-        """End a call that outlives the deadline: a socket's timeout starts anew with every byte that drips in."""
-        if self.wire:
-            with suppress(OSError):  # it has ended by itself
-                self.wire.shutdown(socket.SHUT_RDWR)
-
-    def seconds_left(self) -> float:
-        """Return the time until the deadline, never below 0."""
-        return max(0.0, self.ends_at - self.clock())
-
-    def may_call(self) -> bool:
-        """Tell whether another upstream call is allowed."""
-        return self.attempts < self.calls_allowed and self.seconds_left() > 0
-
-    @contextmanager
-    def leg(self, *, last: bool) -> Iterator[None]:
-        """Unless it is the `last`, keep a call and half of the time for the next resource."""
-        if last:
-            yield
-            return
-        self.calls_allowed -= 1
-        try:
-            with self.half_the_time():
-                yield
-        finally:
-            self.calls_allowed += 1
-
-    @contextmanager
-    def half_the_time(self) -> Iterator[None]:
-        """Keep half of the time that is left for what comes after this block of code."""
-        whole = self.ends_at
-        self.ends_at -= self.seconds_left() / 2
-        try:
-            yield
-        finally:
-            self.ends_at = whole
+CONNECT_SECONDS = 5
+"""What opening a connection ahead of the first mint may take."""
 
 
 class Wire:
@@ -90,6 +33,16 @@ class Wire:
             url, proxies={}, stream=True, verify=None, cert=None
         )
         self._adapter = _OneUrl(self._template, self._transport, connections)
+
+    def warm(self) -> None:
+        """Open a connection and leave it in the pool, by a request that mints nothing.
+
+        Raises requests' errors.
+        """
+        request = self._template.copy()
+        request.method = "GET"
+        response = self._adapter.send(request, timeout=CONNECT_SECONDS, **self._transport)
+        _ = response.content  # read to the end, which is what puts the connection back
 
     def post(self, data: bytes, token: str, trip: Trip) -> Reply:
         """Make one call and read its reply to the end; the only place that sees requests' exceptions."""
@@ -153,7 +106,8 @@ class _Tether:
 
     def getresponse(self) -> Any:  # noqa: ANN401 - urllib3's own
         """Wait for the reply; urllib3 calls this once the request has been sent."""
-        _on_this_thread.trip.wire = self.sock
+        if trip := getattr(_on_this_thread, "trip", None):
+            trip.wire = self.sock
         return super().getresponse()  # type: ignore[misc]  # urllib3's connection is the next base
 
 

@@ -58,7 +58,7 @@ def without(what: str) -> NoReturn:
 def node_package(name: str) -> Path:
     """Return the directory of an npm package that package.json lists."""
     found = ROOT / "node_modules" / name
-    if not found.is_dir():
+    if not found.is_dir() or shutil.which("node") is None:
         without(f"needs npm's {name}: install Node 20 or later and npm, then run make test")
     return found
 

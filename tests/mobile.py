@@ -203,4 +203,7 @@ def _deployed(text: str, names: Mapping[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(rewritten(DOCUMENT.read_text("utf-8"), capture()), "utf-8")
+    before = DOCUMENT.read_text("utf-8")
+    after = rewritten(before, capture())
+    if normalised(after) != normalised(before):  # new ids alone are no news
+        DOCUMENT.write_text(after, "utf-8")

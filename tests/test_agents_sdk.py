@@ -1,5 +1,6 @@
 """The OpenAI Agents SDK in a real Chromium, with the lines that clients/README.md shows."""
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +43,7 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
         (directory / "talk.mjs").write_text(module, "utf-8")
         done = subprocess.run(
             [esbuild, directory / "talk.mjs", "--bundle", "--format=esm", "--minify"],
-            env={"NODE_PATH": str(ROOT / "node_modules"), "PATH": "/usr/local/bin:/usr/bin:/bin"},
+            env=os.environ | {"NODE_PATH": str(ROOT / "node_modules")},
             capture_output=True,
             text=True,
             check=True,

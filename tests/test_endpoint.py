@@ -12,7 +12,7 @@ import pytest
 from mint import __version__
 from tests.conftest import INSTRUCTIONS, Endpoint
 from tests.hosting import ROOT, Host
-from tests.simulated import SimulatedAzure
+from tests.simulated import MINT, SimulatedAzure, until
 
 REQUIRED = ["AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_REALTIME_DEPLOYMENT"]
 
@@ -407,3 +407,42 @@ def test_the_log_line_of_a_mint_tells_everything_but_secrets(endpoint: Endpoint,
     assert re.fullmatch(r"[0-9a-f]{32}", line["caller"])
     assert 0 < line["upstream_ms"] <= line["total_ms"]
     assert INSTRUCTIONS not in response.text
+
+
+def test_on_azure_the_first_mint_finds_token_and_connection_ready(
+    start_endpoint: Callable[..., Endpoint], azure: SimulatedAzure
+) -> None:
+    """They are fetched while the platform is still starting, once the routes are there."""
+    endpoint = start_endpoint(WEBSITE_SITE_NAME="app")
+    until(lambda: len(azure.requests(MINT)) == 1)
+
+    response = endpoint.mint()
+
+    warming, mint = azure.requests(MINT)
+    assert response.status_code == 200
+    assert len(azure.identity_calls()) == 1
+    assert (warming["method"], warming["connection"]) == ("GET", mint["connection"])
+
+
+@pytest.mark.parametrize("fault", ["500", "hang"])
+def test_what_cannot_be_made_ready_is_left_to_the_first_request(
+    fault: str, start_endpoint: Callable[..., Endpoint], azure: SimulatedAzure
+) -> None:
+    """Starting never fails for it and says nothing; health answers meanwhile, and the mint says what is wrong."""
+    azure.set(identity_fault=fault)
+    endpoint = start_endpoint(WEBSITE_SITE_NAME="app", MINT_DEADLINE_SECONDS="1")
+
+    health, mint = endpoint.health(), endpoint.mint()
+
+    assert health.status_code == 200
+    assert mint.json()["error"]["code"] == "identity_unavailable"
+
+
+def test_nothing_is_fetched_ahead_anywhere_else(
+    start_endpoint: Callable[..., Endpoint], azure: SimulatedAzure
+) -> None:
+    """On a laptop and in tests an import stays without effect."""
+    endpoint = start_endpoint()
+
+    assert endpoint.health().status_code == 200
+    assert azure.requests() == []

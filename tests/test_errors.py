@@ -186,16 +186,16 @@ def test_no_reply_ends_at_the_deadline(
     fault: str, start_endpoint: Callable[..., Endpoint], azure: SimulatedAzure
 ) -> None:
     """Whatever dribbles or hangs upstream, the caller is answered at MINT_DEADLINE_SECONDS."""
-    endpoint = start_endpoint(MINT_DEADLINE_SECONDS="1")
-    endpoint.mint()
+    endpoint = start_endpoint(MINT_DEADLINE_SECONDS="1").warm()
+    azure.clear()
     azure.set(fault=fault)
 
     response = endpoint.mint()
 
     assert response.status_code == 504
     assert response.json()["error"]["code"] == "upstream_timeout"
-    assert 900 <= endpoint.log_line(response)["total_ms"] <= 1250
-    assert len(azure.mints()) == 2
+    assert 900 <= endpoint.log_line(response)["total_ms"] <= 1500  # 1100 on a machine with nothing else to do
+    assert len(azure.mints()) == 1
 
 
 @pytest.mark.parametrize("fault", ["hang", "slow-headers", "slow-body"])
@@ -203,7 +203,7 @@ def test_a_call_that_never_ends_frees_its_thread(
     fault: str, start_endpoint: Callable[..., Endpoint], azure: SimulatedAzure
 ) -> None:
     """At the deadline the connection is hung up, so that the place it took is free for the next caller."""
-    endpoint = start_endpoint(MINT_DEADLINE_SECONDS="1", MAX_CONCURRENT_MINTS="1")
+    endpoint = start_endpoint(MINT_DEADLINE_SECONDS="1", MAX_CONCURRENT_MINTS="1").warm()
     azure.set(fault=fault, fault_times=1)
     late = endpoint.mint()
 
@@ -241,7 +241,7 @@ def test_an_identity_endpoint_that_fails_is_named(
     assert response.status_code == 502
     assert response.json()["error"]["code"] == "identity_unavailable"
     assert azure.mints() == []
-    assert endpoint.log_line(response)["total_ms"] <= 1250
+    assert endpoint.log_line(response)["total_ms"] <= 1500  # 1100 on a machine with nothing else to do
 
 
 def test_the_identity_endpoint_coming_back_is_noticed(
@@ -262,8 +262,7 @@ def test_past_the_limit_of_mints_in_flight_the_answer_is_immediate(
     start_endpoint: Callable[..., Endpoint], azure: SimulatedAzure
 ) -> None:
     """One mint more than MAX_CONCURRENT_MINTS gets 503 at once, and the others are served."""
-    endpoint = start_endpoint(MAX_CONCURRENT_MINTS="2")
-    endpoint.mint()
+    endpoint = start_endpoint(MAX_CONCURRENT_MINTS="2").warm()
     azure.set(latency_ms=600)
     together = threading.Barrier(3)
 

@@ -20,9 +20,9 @@ def without_workaround(tree: Path) -> None:
     """Do the three steps."""
     for name in re.findall(r"^   - `(\S+)`$", STEPS, re.MULTILINE):
         (tree / name).unlink()
-    edit(tree / "function_app.py", r"from mint\.transcription import Transcription\n", "", 1)
+    edit(tree / "mint" / "service.py", r"from mint\.transcription import Transcription\n", "", 1)
     edit(
-        tree / "function_app.py",
+        tree / "mint" / "service.py",
         r"return Transcription\(.*# the workaround.*",
         "return upstream",
         1,

@@ -10,7 +10,7 @@ from mint.errors import MintError
 from mint.replies import Minted, UpstreamError
 from mint.resources import FAILURES, FIRST_REST, LONGEST_REST, Resources
 from mint.session import Session
-from mint.wire import Trip
+from mint.trip import Trip
 from tests.conftest import Endpoint
 from tests.simulated import SimulatedAzure
 
@@ -185,6 +185,16 @@ def test_the_second_resources_notices_say_so() -> None:
     assert two.both.take_notices() == [{"event": "a"}, {"event": "b", "resource": "fallback"}]
 
 
+def test_a_slow_first_token_is_not_taken_for_a_slow_resource(
+    start_endpoint: Callable[..., Endpoint], azure: SimulatedAzure, other: SimulatedAzure
+) -> None:
+    """The token is for both resources: waiting for it ends at the deadline, not at the first one's share."""
+    endpoint = start_endpoint(AZURE_OPENAI_FALLBACK_ENDPOINT=other.url, MINT_DEADLINE_SECONDS="4")
+    azure.set(identity_latency_ms=2200)
+
+    assert endpoint.mint().status_code == 200
+
+
 @pytest.fixture
 def other() -> Iterator[SimulatedAzure]:
     """A second simulated resource, which takes the first one's identity tokens as Azure would."""
@@ -199,7 +209,7 @@ def test_a_caller_of_a_region_that_is_out_gets_a_secret_of_the_other(
     fault: str, start_endpoint: Callable[..., Endpoint], azure: SimulatedAzure, other: SimulatedAzure
 ) -> None:
     """In the same request, within the deadline, in three calls at most; and the reply's URLs lead there."""
-    endpoint = start_endpoint(AZURE_OPENAI_FALLBACK_ENDPOINT=other.url, MINT_DEADLINE_SECONDS="2")
+    endpoint = start_endpoint(AZURE_OPENAI_FALLBACK_ENDPOINT=other.url, MINT_DEADLINE_SECONDS="4")
     azure.set(fault=fault)
 
     response = endpoint.mint()

@@ -17,7 +17,7 @@ from mint.replies import Minted, Remedy, UpstreamError
 from mint.session import Session, with_block
 from mint.settings import Settings
 from mint.transcription import SHORTEST_LIFETIME, Transcription
-from mint.wire import Trip
+from mint.trip import Trip
 
 pytestmark = pytest.mark.workaround
 BLOCK = {"model": "transcribe"}
