@@ -261,7 +261,7 @@ def while_another_waits(running: Running) -> requests.Response:
 SLOW = {"MINT_DEADLINE_SECONDS": "2", "MAX_CONCURRENT_MINTS": "1"}
 JWT = {"CALLER_AUTH": "jwt", "JWT_REQUIRED_SCOPE": "mint", "MINT_QUOTA": "1/hour"}
 NO_KEYS = {"CALLER_AUTH": "jwt", "JWT_JWKS_URL": "http://127.0.0.1:9/keys"}
-BROKEN = {"BROKEN": "yes"}  # no setting: an app without the file that its profiles are held to
+BROKEN = {"BROKEN": "yes"}  # no setting: an app with a line in it that cannot run
 CAUSES = {
     "invalid_json": Cause({"data": b"{"}),
     "invalid_value": Cause({"json": {"session": {"type": "transcription"}}}),
@@ -323,7 +323,9 @@ def endpoint_with(
         def start(settings: Mapping[str, str]) -> Endpoint:
             app = ROOT
             if settings == BROKEN:
-                app = app_with(tmp_path_factory.mktemp("broken"), **{"profile.schema": "{}"})
+                app = app_with(tmp_path_factory.mktemp("broken"))
+                with (app / "mint" / "session.py").open("a", encoding="utf-8") as module:
+                    module.write("\n\ndef compose(*_):\n    return 1 / 0\n")
             if settings.get("CALLER_AUTH") == "jwt":
                 settings = issuer_process.settings | dict(settings)
             endpoint = Endpoint(hosts.enter_context(Host(required | dict(settings), app=app)))
