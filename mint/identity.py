@@ -122,6 +122,8 @@ class Identity:
             failure = _unavailable(error)
         with self._lock:
             self._flight = None
+            if not token:
+                self._credential = None  # msal's would answer for 5 s that it failed, without asking again
             if token:
                 self._token = token
             elif self._token:

@@ -62,9 +62,13 @@ class Minted:
 
 
 class UpstreamError(MintError):
-    """The upstream gave no client secret. `status` is its own HTTP status, None where there was no reply."""
+    """The upstream gave no client secret.
 
-    def __init__(  # noqa: PLR0913 - a MintError's arguments and three more
+    `upstream_status` is its own HTTP status, None where there was no reply; `upstream_text` what it wrote, and is
+    neither answered nor logged.
+    """
+
+    def __init__(  # noqa: PLR0913 - a MintError's arguments and four more
         self,
         code: str,
         message: str,
@@ -75,6 +79,7 @@ class UpstreamError(MintError):
         retry_after: int | None = None,
         upstream_request_id: str | None = None,
         detail: str | None = None,
+        upstream_text: str = "",
     ) -> None:
         super().__init__(
             code,
@@ -85,6 +90,7 @@ class UpstreamError(MintError):
             detail=detail,
         )
         self.upstream_status = upstream_status
+        self.upstream_text = upstream_text
         self.remedy = remedy
 
 
@@ -188,7 +194,9 @@ def _refusal(reply: Reply) -> UpstreamError:
         param=param,
         retry_after=retry_after,
         upstream_request_id=reply.request_id,
-        detail=f"{said.code}: {said.message}"[:500] if said.code or said.message else None,
+        # A 400 may quote what was sent, and so the instructions; the others speak of the resource.
+        detail=(said.code if status == 400 else f"{said.code}: {said.message}"[:500]) or None,
+        upstream_text=said.message,
     )
 
 

@@ -179,7 +179,7 @@ def _may_blame_block(error: UpstreamError) -> bool:
 
 def _refuses_block(error: UpstreamError) -> bool:
     """Tell whether a refusal is to be taken for the block's: any 500, or a 400 that names it."""
-    named = f"{error.param} {error.detail}"
+    named = f"{error.param} {error.upstream_text}"
     return error.upstream_status == 500 or (
         error.upstream_status == 400 and any(path in named for path in (FLAT_FIELD, GA_FIELD))
     )

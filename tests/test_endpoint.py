@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mint import __version__
+from mint.replies import Reply, UpstreamError, read
 from tests.conftest import INSTRUCTIONS, Endpoint
 from tests.hosting import ROOT, Host
 from tests.simulated import MINT, SimulatedAzure, until
@@ -262,6 +263,19 @@ def test_an_empty_environment_indexes_and_says_what_is_missing(start_host: Calla
     assert all(name in mint.json()["error"]["message"] for name in REQUIRED)
     assert mint.headers["x-should-retry"] == "false"
     assert health.headers["x-request-id"] != mint.headers["x-request-id"]
+
+
+def test_what_azure_quotes_of_the_session_is_not_logged() -> None:
+    """A 400 may repeat the instructions: its text decides what it means, and goes nowhere."""
+    body = {
+        "error": {"code": "invalid_value", "message": f"Invalid value: '{INSTRUCTIONS}'", "param": "session.x"}
+    }
+
+    with pytest.raises(UpstreamError) as caught:
+        read(Reply(400, {}, json.dumps(body).encode()))
+
+    assert INSTRUCTIONS in caught.value.upstream_text
+    assert INSTRUCTIONS not in f"{caught.value.detail} {caught.value.body()} {caught.value}"
 
 
 @pytest.mark.workaround
