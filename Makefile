@@ -3,6 +3,8 @@
 # make check   the same without installing
 # make diagnose  the doctor, against the simulated resource; ARGS="--fault 503" plants a fault
 # make docs    rewrite what docs/ generates
+# make infra-check  the az commands, Bicep, KQL and workflows, by Microsoft's own programs; installs 700 MB under build/
+# make outdated  what of the dependencies is old, and what is known to be vulnerable
 # make bench   the speed figures, as ratios to a bare requests loop in the same run
 
 SHELL := /bin/bash
@@ -15,7 +17,7 @@ PYTHON ?= $(shell for p in python3.13 python3 python $$HOME/.pyenv/versions/3.13
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help run test check diagnose docs bench clean
+.PHONY: help run test check diagnose docs infra-check outdated bench clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -53,6 +55,27 @@ docs: .venv/installed
 
 bench: .venv/installed
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+build/infra/installed: infra/requirements.txt .venv/installed
+	@echo "Installing azure-cli and the checkers into build/infra (some minutes, the first time) ..."
+	@$(BIN)/python -m venv --clear build/infra
+	@build/infra/bin/python -m pip install --quiet --disable-pip-version-check -r infra/requirements.txt
+	@npm install --prefix build/infra/kql --silent --no-audit --no-fund --ignore-scripts @kusto/language-service-next@12.4.1
+	@touch $@
+
+infra-check: build/infra/installed
+	@build/infra/bin/python -m tests.infra_check
+	@build/infra/bin/zizmor --offline --quiet --min-severity medium .github/workflows
+	@build/infra/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+
+build/audit/installed: .venv/installed
+	@$(BIN)/python -m venv --clear build/audit
+	@build/audit/bin/python -m pip install --quiet --disable-pip-version-check "pip-audit>=2.10,<3"
+	@touch $@
+
+outdated: build/audit/installed
+	@$(BIN)/python -m pip list --outdated --disable-pip-version-check
+	@build/audit/bin/pip-audit --requirement requirements.txt
 
 clean:
 	rm -rf .venv node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build

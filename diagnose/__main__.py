@@ -11,14 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from diagnose.app import VERDICTS, prove
 from diagnose.checks import Plan, run
 from diagnose.console import Terminal
-from diagnose.options import API_KEY_SETTING, parser, settings_from
+from diagnose.options import API_KEY_SETTING, parser, settings_from, target_from
 from diagnose.payloads import payload, shown
 from diagnose.records import Current, Fault, Findings, Step, Variant
 from diagnose.remedies import help_for
 from diagnose.report import document, markdown
-from diagnose.verdict import NOT_RUN, decide
+from diagnose.verdict import HEALTHY, NOT_RUN, decide
 from mint.errors import MintError
 from mint.identity import Identity, platform_credential
 from mint.profiles import Profiles
@@ -32,10 +33,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("azure").setLevel(logging.CRITICAL)  # azure-identity tells stderr what a step says better
     with Terminal() as terminal:
         try:
+            if asked.app:
+                return _prove(asked, dict(os.environ), terminal)  # noqa: TID251 - handed on to the one reader
             return _diagnose(asked, dict(os.environ), terminal)  # noqa: TID251 - handed on to the one reader
         except KeyboardInterrupt:
             terminal.line("Interrupted; nothing was written.")
             return NOT_RUN
+
+
+def _prove(asked: argparse.Namespace, environ: Mapping[str, str], terminal: Terminal) -> int:
+    try:
+        target = target_from(asked, environ)
+    except ValueError:
+        terminal.line("--app and --origin take https addresses without a path, as https://APP.azurewebsites.net.")
+        return NOT_RUN
+    status = prove(target, terminal)
+    terminal.line()
+    terminal.line(f"Verdict: {VERDICTS[status]}", "bold green" if status == HEALTHY else "bold red")
+    return status
 
 
 def _diagnose(asked: argparse.Namespace, environ: Mapping[str, str], terminal: Terminal) -> int:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import re
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 from requests.utils import get_environ_proxies, select_proxy
@@ -23,22 +24,27 @@ _EVENT_ID = "evt_diagnose"
 
 def update(endpoint: str, deployment: str, secret: str, field: str, block: Json, seconds: float) -> Update:
     """Connect, turn transcription on at `field`, and return what was answered within `seconds`."""
-    url = f"{endpoint}/openai/v1/realtime"
+    url = f"{endpoint}/openai/v1/realtime?model={quote(deployment)}"
     event = {
         "type": "session.update",
         "event_id": _EVENT_ID,
         "session": with_block({"type": "realtime"}, field, block),
     }
-    return asyncio.run(_update(url, deployment, secret, field, event, seconds))
+    return deliver(url, secret, field, event, seconds)
 
 
-async def _update(url: str, deployment: str, secret: str, field: str, event: Json, seconds: float) -> Update:
+def deliver(url: str, secret: str, field: str, event: Json | None, seconds: float) -> Update:
+    """Connect, send `event`, and return what was answered within `seconds`; without one, what was configured."""
+    return asyncio.run(_deliver(url, secret, field, event, seconds))
+
+
+async def _deliver(url: str, secret: str, field: str, event: Json | None, seconds: float) -> Update:
     connected = False
     try:
         async with (
             asyncio.timeout(seconds),
             aiohttp.ClientSession(headers={"Authorization": f"Bearer {secret}"}) as client,
-            client.ws_connect(url, params={"model": deployment}, proxy=_proxy(url)) as socket,
+            client.ws_connect(url, proxy=_proxy(url)) as socket,
         ):
             connected = True
             return await _talk(socket, field, event)
@@ -50,13 +56,13 @@ async def _update(url: str, deployment: str, secret: str, field: str, event: Jso
         return Update(field, Ack.CLOSED if connected else Ack.NOT_CONNECTED)
 
 
-async def _talk(socket: aiohttp.ClientWebSocketResponse, field: str, event: Json) -> Update:
+async def _talk(socket: aiohttp.ClientWebSocketResponse, field: str, event: Json | None) -> Update:
     async for message in socket:
         said = _event(message)
         kind = said.get("type")
-        if kind == "session.created":
+        if kind == "session.created" and event:
             await socket.send_json(event)
-        elif kind == "session.updated":
+        elif kind == ("session.updated" if event else "session.created"):
             session = said.get("session")
             configured = isinstance(session, dict) and has_block(session)
             return Update(field, Ack.UPDATED if configured else Ack.IGNORED)

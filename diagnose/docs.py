@@ -1,4 +1,4 @@
-"""`python -m diagnose.docs`: writes docs/diagnose-help.txt and a sample report, against the simulated resource.
+"""`python -m diagnose.docs`: writes docs/diagnose-help.txt, a sample report, and parts of docs/operations.md.
 
 The sample shows the form of a report; its numbers are the simulator's and say nothing about Azure.
 """
@@ -11,12 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from diagnose.options import parser
+from diagnose.runbook import markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 HELP, SAMPLE = ROOT / "docs" / "diagnose-help.txt", ROOT / "docs" / "diagnose-report.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
+QUERIES = ROOT / "infra" / "queries"
 _NOTE = "<!-- A sample, made against the simulated resource by `python -m diagnose.docs`. -->\n\n"
 _READY = "Simulated Azure OpenAI listening on "
 _SECONDS = 120
+_RUNBOOK = "<!-- runbook -->"
 
 
 def help_text() -> str:
@@ -58,9 +62,20 @@ def shape(report: str) -> str:
     return re.sub(r"\d+(\**) \|$", r"MS\1 |", report, flags=re.MULTILINE)
 
 
+def operations(document: str) -> str:
+    """Return docs/operations.md with its runbook, and each query from its file, as they are now."""
+
+    def query(marker: re.Match[str]) -> str:
+        return f"{marker[1]}\n\n```kql\n{(QUERIES / f'{marker[2]}.kql').read_text('utf-8')}```\n"
+
+    marker = re.compile(r"(<!-- query: ([\w-]+) -->)\n(?:\n```kql\n.*?^```\n)?", re.MULTILINE | re.DOTALL)
+    return marker.sub(query, document.partition(_RUNBOOK)[0]) + f"{_RUNBOOK}\n\n{markdown()}"
+
+
 def main() -> None:
-    """Write both files."""
+    """Write all three."""
     HELP.write_text(help_text(), "utf-8")
+    OPERATIONS.write_text(operations(OPERATIONS.read_text("utf-8")), "utf-8")
     with subprocess.Popen(
         [sys.executable, "-m", "local.azure", "--port", "0"],
         cwd=ROOT,

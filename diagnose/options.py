@@ -8,14 +8,19 @@ import argparse
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from diagnose.app import Target
+from diagnose.app_words import BEARER_SETTING, KEY_SETTING
+from mint.parse import safe_url
 from mint.settings import app_settings
 
 API_KEY_SETTING = "AZURE_OPENAI_API_KEY"
 _DESCRIPTION = """\
 Measure an Azure OpenAI resource: does minting client secrets work, with and without transcription, and which
 TRANSCRIPTION_MODE and TRANSCRIPTION_FIELD suit it? Mints some dozens of client secrets and drops them all;
-none is printed or stored."""
+none is printed or stored. With --app, prove a published app instead: it mints for those it should, and for
+nobody else."""
 _EPILOG = """\
 examples:
   az login
@@ -30,6 +35,9 @@ examples:
   AZURE_OPENAI_API_KEY=... python -m diagnose --settings app-settings.json --repeat 20 \\
       --compare-endpoint https://OTHER.openai.azure.com --report report.md
 
+  # prove a published app, after every publish
+  APP_FUNCTION_KEY=... python -m diagnose --app https://APP.azurewebsites.net --origin https://WEB.APP
+
   # without Azure, against the simulated resource
   python -m local.azure --port 9900 &
   IDENTITY_ENDPOINT=http://127.0.0.1:9900/msi/token IDENTITY_HEADER=simulated-identity-header \\
@@ -43,6 +51,7 @@ exit status:
      or Azure is throttling or out of order.
   2  nothing was learnt about the resource: settings or options are wrong, there is no token, nothing answers
      at the endpoint, or it was interrupted.
+  With --app: 0 if every step passed, 1 if one failed, 2 if nothing answers at the address.
 
 what this cannot tell:
   Whether transcripts arrive. Azure looks the transcription deployment up only once it has heard audio.
@@ -96,6 +105,19 @@ def parser() -> argparse.ArgumentParser:
         help="a resource in another region, with the same deployment names and role",
     )
     how.add_argument("--no-connect", action="store_true", help="open no WebSocket, send no session.update")
+    app = made.add_argument_group("a published app")
+    app.add_argument("--app", metavar="URL", help="prove this app, as https://APP.azurewebsites.net")
+    app.add_argument(
+        "--key", metavar="KEY", help=f"a function key; better in {KEY_SETTING}, which no process list shows"
+    )
+    app.add_argument("--bearer", metavar="TOKEN", help=f"a token of a user; better in {BEARER_SETTING}")
+    app.add_argument(
+        "--origin",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="an origin that CORS has to let in, as https://WEB.APP; may be repeated",
+    )
     result = made.add_argument_group("result")
     result.add_argument(
         "--report", type=Path, metavar="FILE", help="write the report for a support case, Markdown"
@@ -127,6 +149,23 @@ def settings_from(asked: argparse.Namespace, environ: Mapping[str, str]) -> dict
         "AZURE_OPENAI_TRANSCRIPTION_DEPLOYMENT": asked.transcription_deployment,
     }
     return merged | {name: value for name, value in options.items() if value}
+
+
+def target_from(asked: argparse.Namespace, environ: Mapping[str, str]) -> Target:
+    """Return the app to prove; raises `ValueError` for an address or origin that is none."""
+    given = [asked.app, *asked.origin]
+    urls = [safe_url(url.rstrip("/")) for url in given]
+    if any(urlsplit(url).path or urlsplit(url).query for url in urls):
+        raise ValueError("has a path")
+    return Target(
+        url=urls[0],
+        key=asked.key or environ.get(KEY_SETTING, "").strip() or None,
+        bearer=asked.bearer or environ.get(BEARER_SETTING, "").strip() or None,
+        origins=tuple(urls[1:]),
+        profile=asked.profile,
+        timeout=asked.timeout,
+        connect=not asked.no_connect,
+    )
 
 
 def _wanted(document: object) -> dict[str, str]:
