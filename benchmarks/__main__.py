@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 import requests
 
-from benchmarks import bursts, one_caller, peers, targets, throughput
+from benchmarks import admission, bursts, one_caller, peers, targets, throughput
 from benchmarks.figures import Figure, table
 from benchmarks.processes import BUILD, CannotRunError
 
@@ -25,6 +25,7 @@ EFFORT = {"full": 1.0, "quick": 0.3}
 
 def endpoint(effort: float) -> Iterable[Figure]:
     """Measure the endpoint beside the bare loop."""
+    yield from admission.measure(effort)
     with ExitStack() as running:
         upstream = running.enter_context(targets.Upstream())
         app = running.enter_context(targets.App(upstream))
