@@ -51,7 +51,7 @@ _making = threading.Lock()  # the first request and `warm` may come at the same 
 def _made() -> "Service":
     from mint.service import Service  # noqa: PLC0415 - what a request needs, no import of the app waits for
 
-    return Service(Settings.read())
+    return Service.start()
 
 
 class Entry:
@@ -65,6 +65,7 @@ class Entry:
         self.profile: str | None = None
         self.transcription: str | None = None
         self.trip: Trip | None = None
+        self.over = False
 
 
 def mint_secret(req: func.HttpRequest, service: "Service", entry: Entry) -> dict[str, Any]:
@@ -117,13 +118,8 @@ async def client_secrets(req: func.HttpRequest) -> func.HttpResponse:
     entry = Entry()
     try:
         answer = await in_thread(req, service(), entry)
-    except MintError as error:
+    except Exception as error:  # noqa: BLE001 - the edge: whatever happens has an answer of ours
         return refuse(error, entry)
-    except Exception:  # noqa: BLE001 - the edge: a fault of our own is an honest 500, and its traceback is logged
-        ours = MintError(
-            "internal_error", "The endpoint failed. Try again, and report the x-request-id if it lasts."
-        )
-        return refuse(ours, entry, traceback=traceback.format_exc())
     record(entry, logging.INFO, "minted", status=200)
     return respond(200, answer, {"x-request-id": entry.request_id})
 
@@ -142,43 +138,67 @@ async def in_thread(req: func.HttpRequest, service: "Service", entry: Entry) -> 
 
     def done(ended: "asyncio.Future[dict[str, Any]]") -> None:
         service.in_flight -= 1
-        ended.cancelled() or ended.exception()  # seen, even if nobody waits any more
+        if entry.over:  # the caller has had an answer, and not this one
+            ended.cancelled() or ended.exception()
+            give_back(entry)
 
     work.add_done_callback(done)
     # The worker's own deadline comes first; this one is for what holds a thread beyond it.
     grace = entry.started + service.settings.deadline_seconds + 0.1 - time.monotonic()
     finished, _ = await asyncio.wait({work}, timeout=grace)
-    for keeper in (service.callers, service.quota, service.upstream):
-        for notice in keeper.take_notices():
-            log.warning("%s", json.dumps(notice))
+    tell(service)
     if not finished:
+        entry.over = True
         if entry.trip:
             entry.trip.hang_up()
-        raise MintError("upstream_timeout", "Azure OpenAI did not answer within MINT_DEADLINE_SECONDS. Try again.")
+        raise MintError("upstream_timeout", "The mint did not end within MINT_DEADLINE_SECONDS. Try again.")
     return work.result()
 
 
 @app.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - the platform passes it
     """GET /api/health: whether the settings can work. It calls nothing upstream and shows no endpoint or key."""
-    headers = {"x-request-id": uuid.uuid4().hex}
+    entry = Entry()
+    ours = {"x-request-id": entry.request_id}
     try:
         running = service()
         session = compose({}, running.profiles.default, running.profiles.schema, running.settings)
+        transcription = running.upstream.health(session)
     except MisconfiguredError as error:
-        return respond(503, {"status": "misconfigured", "problems": error.problems}, headers)
-    answer = {"status": "ok", "version": __version__, "transcription": running.upstream.health(session)}
-    return respond(200, answer, headers)
+        return respond(503, {"status": "misconfigured", "problems": error.problems}, ours)
+    except Exception as error:  # noqa: BLE001 - the edge, as above
+        return refuse(error, entry)
+    tell(running)
+    return respond(200, {"status": "ok", "version": __version__, "transcription": transcription}, ours)
 
 
-def refuse(error: MintError, entry: Entry, **more: str) -> func.HttpResponse:
+def tell(service: "Service") -> None:
+    """Log what has been found out behind the requests' backs; other threads' own lines would be lost."""
+    for notice in service.take_notices():
+        log.warning("%s", json.dumps(notice))
+
+
+def give_back(entry: Entry) -> None:
+    """Give back what a caller has spent on a mint that failed through no fault of theirs."""
+    spent, entry.spent = entry.spent, None
+    if spent:
+        service().quota.give_back(spent)
+
+
+def refuse(error: Exception, entry: Entry) -> func.HttpResponse:
     """Return an error's answer, and log what helps under the same request id."""
-    if entry.spent and error.status >= 500:
-        service().quota.give_back(entry.spent)
+    trace = None
+    if not isinstance(error, MintError):
+        trace = "".join(traceback.format_exception(error))
+        error = MintError(
+            "internal_error", "The endpoint failed. Try again, and report the x-request-id if it lasts."
+        )
+    if error.status >= 500:
+        give_back(entry)
     cause = type(error.__cause__).__name__ if error.__cause__ else None
     level = logging.ERROR if error.status >= 500 else logging.WARNING
     record(entry, level, "mint_failed", status=error.status, code=error.code, param=error.param,
-           detail=error.detail, cause=cause, **more)  # fmt: skip
+           detail=error.detail, cause=cause, traceback=trace)  # fmt: skip
     return respond(error.status, error.body(), {"x-request-id": entry.request_id, **error.headers()})
 
 

@@ -106,7 +106,7 @@ def _second(asked: argparse.Namespace, environ: Mapping[str, str]) -> str | None
 
 def _session(settings: Settings, profile: str | None) -> Session:
     """Return the session that the app would mint for a client that asks for nothing."""
-    profiles = Profiles(settings)
+    profiles = Profiles(settings.ttl_seconds)
     return compose({}, profiles.named(profile), profiles.schema, settings)
 
 

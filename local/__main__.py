@@ -47,9 +47,9 @@ def parse_arguments() -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     parser.add_argument(
-        "--port", type=int, default=7071, help="of the endpoint; 0 picks a free one (default 7071)"
+        "--port", type=port, default=7071, help="of the endpoint; 0 picks a free one (default 7071)"
     )
-    parser.add_argument("--azure-port", type=int, default=9900, help="of the simulated resource (default 9900)")
+    parser.add_argument("--azure-port", type=port, default=9900, help="of the simulated resource (default 9900)")
     parser.add_argument("--mode", default="post_connect", help="TRANSCRIPTION_MODE (default post_connect)")
     parser.add_argument("--field", default="", help="TRANSCRIPTION_FIELD (default audio.input.transcription)")
     parser.add_argument(
@@ -60,6 +60,13 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--defect", choices=DEFECTS, default="all-fails", help="what Azure does with the block")
     return parser.parse_args()
+
+
+def port(text: str) -> int:
+    """Return a port number; raises ValueError, which argparse words."""
+    if not 0 <= (number := int(text)) <= 65535:
+        raise ValueError
+    return number
 
 
 def settings_of(azure: str) -> dict[str, str]:
@@ -88,7 +95,12 @@ def start(processes: ExitStack, module: str, *arguments: str, **settings: str) -
         raise RuntimeError("a process without the pipe that was asked for")
     ready = process.stdout.readline()
     if not ready:
-        sys.exit(process.wait() or 1)  # it has said why
+        code = process.wait() or 1  # it has said why, as one that was started alone
+        print(
+            "Here --port is the endpoint's and --azure-port the simulated Azure's, for instance", file=sys.stderr
+        )
+        print('  make run ARGS="--port 7072 --azure-port 9901"', file=sys.stderr)
+        sys.exit(code)
     threading.Thread(target=_copy, args=(process,), daemon=True).start()
     return ready.rpartition(" ")[2].strip()
 

@@ -32,22 +32,9 @@ def read(raw: bytes, content_type: str | None) -> Json:
             "unsupported_media_type", "The body must be JSON: send it with Content-Type: application/json."
         )
     try:
-        value = json.loads(
-            raw.decode("utf-8"),
-            object_pairs_hook=_object,
-            parse_float=_float,
-            parse_constant=_refuse_constant,
-        )
-        json.dumps(value, ensure_ascii=False).encode("utf-8")  # a lone surrogate cannot be encoded
-    except _NotStrictError as refusal:
-        raise MintError("invalid_json", f"The body is not strict JSON: {refusal}") from refusal
-    except UnicodeError as error:
-        raise MintError("invalid_json", "The body is not UTF-8 text, or has half of a surrogate pair.") from error
-    except RecursionError as error:
-        raise MintError("invalid_json", "The body is nested too deeply.") from error
+        value = strict_json(raw)
     except ValueError as error:
-        where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
-        raise MintError("invalid_json", f"The body is not JSON{where}.") from error
+        raise MintError("invalid_json", f"The body {error}.") from error
     if not isinstance(value, dict):
         raise MintError("invalid_json", 'The body must be a JSON object, such as {}, or {"session": {...}}.')
     return value
@@ -57,18 +44,37 @@ class _NotStrictError(ValueError):
     """JSON to a lenient reader, refused here; the message says which rule it broke."""
 
 
+def strict_json(raw: bytes) -> Any:  # noqa: ANN401 - whatever it holds
+    """Return what UTF-8 JSON holds; raises ValueError, whose text finishes "The body ..." and quotes nothing."""
+    try:
+        value = json.loads(
+            raw.decode("utf-8"), object_pairs_hook=_object, parse_float=_float, parse_constant=_refuse_constant
+        )
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # a lone surrogate cannot be encoded
+    except _NotStrictError:
+        raise
+    except UnicodeError as error:
+        raise ValueError("is not UTF-8 text, or has half of a surrogate pair") from error
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
+    except ValueError as error:
+        where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise ValueError(f"is not JSON{where}") from error
+    return value
+
+
 def _object(pairs: list[tuple[str, Any]]) -> Json:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise _NotStrictError("an object has the same key twice.")
+        raise _NotStrictError("is not strict JSON: an object has the same key twice")
     return value
 
 
 def _float(text: str) -> float:
     if not math.isfinite(number := float(text)):
-        raise _NotStrictError("a number is too large.")
+        raise _NotStrictError("is not strict JSON: a number is too large")
     return number
 
 
 def _refuse_constant(_name: str) -> NoReturn:
-    raise _NotStrictError("NaN and Infinity are not JSON.")
+    raise _NotStrictError("is not strict JSON: NaN and Infinity are not JSON")

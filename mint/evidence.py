@@ -81,6 +81,10 @@ class Evidence:
         """Note a caller's mint with the block: while it is in use, each one is the evidence."""
         self._checked_at = self._wall()
 
+    def forced_mint(self, *, echoed: bool) -> None:
+        """Note what a mint with the block got where the setting forces it; nobody needs telling what to set."""
+        self._works, self._checked_at = echoed, self._wall()
+
     def mint_refused(self) -> None:
         """Note a caller's mint that failed with the block and then succeeded without it."""
         with self._lock:

@@ -18,7 +18,7 @@ from mint.settings import Settings
 RENEW_AHEAD = 300
 """Seconds before its end at which a token is renewed, unless Entra names an earlier time."""
 RETRY_EVERY = 10
-"""Seconds between tries to renew a token that is still good."""
+"""Seconds between tries to renew a token that is still good, and between replacements of refused ones."""
 
 
 class AccessToken(Protocol):
@@ -79,6 +79,7 @@ class Identity:
         self._credential: Credential | None = None
         self._token: _Token | None = None
         self._flight: Future[_Token] | None = None
+        self._keep_until = float("-inf")
 
     def token(self, wait_seconds: float) -> str:
         """Return an access token, waiting at most `wait_seconds` if there is none yet.
@@ -101,11 +102,20 @@ class Identity:
         except MintError as error:
             raise MintError(error.code, error.message, detail=error.detail) from error  # each waiter its own
 
-    def discard(self, refused: str) -> None:
-        """Forget the token that the upstream `refused`, unless another caller has done so already."""
+    def discard(self, refused: str) -> bool:
+        """Forget the token that the upstream `refused`; return whether asking for another may help.
+
+        It may not where one has just been fetched for the same reason: a wrong scope or tenant would otherwise
+        have every mint ask the identity endpoint.
+        """
         with self._lock:
-            if self._token and self._token.value == refused:
-                self._token = self._credential = None
+            if not self._token or self._token.value != refused:
+                return True  # another caller has discarded it already
+            if self._clock() < self._keep_until:
+                return False
+            self._keep_until = self._clock() + RETRY_EVERY
+            self._token = self._credential = None
+            return True
 
     def _fetch(self) -> Future[_Token]:
         with self._lock:

@@ -1,13 +1,12 @@
 """What app settings may hold: parsers that return the value, or raise ValueError without repeating it."""
 
-import math
 import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _HOST = r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*|[0-9a-f:]+"
-"""Host names and addresses as urlsplit gives them; of others requests would say so only in the middle of a mint."""
+"""Host names and addresses as urlsplit gives them; others would fail only in the middle of a mint."""
 
 
 def safe_url(text: str) -> str:
@@ -17,7 +16,7 @@ def safe_url(text: str) -> str:
         raise ValueError
     if not re.fullmatch(_HOST, parts.hostname or "") or not re.fullmatch(r"[!-~]+", text):
         raise ValueError
-    if parts.username or parts.fragment or parts.port == 0:
+    if "@" in parts.netloc or parts.fragment or parts.port == 0:
         raise ValueError
     return text
 
@@ -54,7 +53,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     """Return a parser of whole numbers from `low` to `high`."""
 
     def parse(text: str) -> int:
-        if not low <= (number := int(text)) <= high:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= (number := int(text)) <= high:
             raise ValueError
         return number
 
@@ -65,7 +64,7 @@ def seconds(low: float, high: float) -> Callable[[str], float]:
     """Return a parser of numbers from `low` to `high`."""
 
     def parse(text: str) -> float:
-        if not math.isfinite(number := float(text)) or not low <= number <= high:
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or not low <= (number := float(text)) <= high:
             raise ValueError
         return number
 
@@ -95,7 +94,7 @@ def storage(text: str) -> str:
     parts = urlsplit(text)
     if text == "memory://":
         return text
-    if parts.scheme not in {"redis", "rediss"} or not parts.hostname or parts.port == 0:
+    if parts.scheme not in {"redis", "rediss"} or not re.fullmatch(_HOST, parts.hostname or "") or parts.port == 0:
         raise ValueError
     if parts.query or parts.fragment or not re.fullmatch(r"/?[0-9]{0,3}", parts.path):
         raise ValueError

@@ -12,9 +12,9 @@ from typing import Any
 
 import fastjsonschema
 
-from mint.body import Json
+from mint.body import Json, strict_json
 from mint.errors import MintError
-from mint.settings import MisconfiguredError, Settings
+from mint.settings import MisconfiguredError
 
 DIRECTORY = Path(__file__).parent.parent / "sessions"
 SCHEMA_FILE = "profile.schema.json"
@@ -112,8 +112,11 @@ def field_path(parts: list[str]) -> str:
 class Profiles:
     """Every profile by its file's name, and the schema they are held to."""
 
-    def __init__(self, settings: Settings, directory: Path = DIRECTORY) -> None:
-        """Read the directory; raises `MisconfiguredError` with a sentence for each profile that cannot be used."""
+    def __init__(self, ttl_seconds: int | None, directory: Path = DIRECTORY) -> None:
+        """Read the directory; `ttl_seconds` is CLIENT_SECRET_TTL_SECONDS, the cap on their lifetimes.
+
+        Raises `MisconfiguredError` with a sentence for each profile that cannot be used.
+        """
         try:
             self.schema = Schema(json.loads((directory / SCHEMA_FILE).read_text("utf-8")))
         except (OSError, ValueError, LookupError, fastjsonschema.JsonSchemaException) as error:
@@ -126,8 +129,8 @@ class Profiles:
             if path.name == SCHEMA_FILE:
                 continue
             try:
-                self._by_name[path.stem] = _load(path, self.schema, settings)
-            except ValueError as error:
+                self._by_name[path.stem] = _load(path, self.schema, ttl_seconds)
+            except (ValueError, OSError) as error:
                 problems.append(f"sessions/{path.name} cannot be used: {error}.")
         if "default" not in self._by_name and not problems:
             problems.append("sessions/default.json is missing: it is what a request without ?profile= gets.")
@@ -152,11 +155,14 @@ class Profiles:
         return self._by_name[name]
 
 
-def _load(path: Path, schema: Schema, settings: Settings) -> Profile:
-    document = json.loads(path.read_text("utf-8"))
+def _load(path: Path, schema: Schema, ttl_seconds: int | None) -> Profile:
+    try:
+        document = strict_json(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"it {error}") from error
     schema.check("profile", document)
     seconds = document.get("expires_after_seconds")
-    if seconds and settings.ttl_seconds and seconds > settings.ttl_seconds:
+    if seconds and ttl_seconds and seconds > ttl_seconds:
         raise ValueError(
             "its expires_after_seconds is above CLIENT_SECRET_TTL_SECONDS; lower the one or raise the other"
         )

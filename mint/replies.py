@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -163,8 +164,10 @@ def _said(body: bytes) -> _Said:
     param = error.get("param")
     # A path of fields and nothing else may be repeated to a caller.
     safe = isinstance(param, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.\[\]]{0,199}", param)
-    code = error.get("code") or error.get("statusCode") or ""
-    return _Said(str(code), str(error.get("message") or ""), param if safe else None)
+    code = str(error.get("code") or error.get("statusCode") or "")
+    # Anything longer than a name may quote what was sent: the session, or by a gateway's policy the token.
+    code = code if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", code) else ""
+    return _Said(code, str(error.get("message") or ""), param if safe else None)
 
 
 def _refusal(reply: Reply) -> UpstreamError:
@@ -194,16 +197,15 @@ def _refusal(reply: Reply) -> UpstreamError:
         param=param,
         retry_after=retry_after,
         upstream_request_id=reply.request_id,
-        # A 400 may quote what was sent, and so the instructions; the others speak of the resource.
-        detail=(said.code if status == 400 else f"{said.code}: {said.message}"[:500]) or None,
+        detail=said.code or None,
         upstream_text=said.message,
     )
 
 
 _NO_DEPLOYMENT = (
-    "Azure OpenAI has no deployment of that name. Set AZURE_OPENAI_REALTIME_DEPLOYMENT to the name of one "
-    "in the resource (it is case-sensitive, and new ones take some minutes), or AZURE_OPENAI_ENDPOINT to the "
-    "resource that has it."
+    "Azure OpenAI has no deployment of a name that the mint holds. Set AZURE_OPENAI_REALTIME_DEPLOYMENT, and "
+    "AZURE_OPENAI_TRANSCRIPTION_DEPLOYMENT if it is set, to names of deployments in the resource (they are "
+    "case-sensitive, and new ones take some minutes), or AZURE_OPENAI_ENDPOINT to the resource that has them."
 )
 _NOT_REALTIME = (
     "The deployment exists and is not of a realtime model. Set AZURE_OPENAI_REALTIME_DEPLOYMENT to one of "
@@ -241,7 +243,9 @@ def _denied(status: int, said: _Said) -> tuple[str, Remedy]:
 
 def _rejected(status: int, said: _Said) -> str:
     if said.code == "InvalidSessionType":
-        return "Azure OpenAI does not mint sessions of this type. Set session.type in the profile to realtime."
+        return (
+            "Azure OpenAI does not mint sessions of this type. Ask for a profile whose session.type is realtime."
+        )
     if said.param:
         if said.param.startswith("expires_after"):
             where = "CLIENT_SECRET_TTL_SECONDS and the profile's expires_after_seconds"
@@ -262,15 +266,15 @@ def _rejected(status: int, said: _Said) -> str:
 
 def _retry_after(headers: Mapping[str, str]) -> int:
     """Return whole seconds, at least 1, from `retry-after-ms`, or `Retry-After` in seconds or as a date."""
-    milliseconds, stated = headers.get("retry-after-ms", ""), headers.get("Retry-After", "").strip()
-    try:
-        if milliseconds:
-            return max(1, math.ceil(float(milliseconds) / 1000))
-        if not stated:
-            return DEFAULT_RETRY_AFTER
-        if re.fullmatch(r"[\d.]+", stated):
-            return max(1, math.ceil(float(stated)))
-        wait = parsedate_to_datetime(stated) - datetime.now(UTC)
-        return max(1, math.ceil(wait.total_seconds()))
-    except (ValueError, TypeError, OverflowError):
-        return DEFAULT_RETRY_AFTER
+    waits = (
+        (headers.get("retry-after-ms"), lambda text: float(text) / 1000),
+        (headers.get("Retry-After"), float),
+        (
+            headers.get("Retry-After"),
+            lambda text: (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds(),
+        ),
+    )
+    for stated, seconds in waits:
+        with suppress(ValueError, TypeError, OverflowError):
+            return max(1, math.ceil(seconds(stated or "")))
+    return DEFAULT_RETRY_AFTER

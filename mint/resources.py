@@ -76,7 +76,7 @@ class Rest:
             if self._being_tried:
                 self._rest = min(self._rest * 2, LONGEST_REST)
             if self._failures >= FAILURES or wait:
-                self._until = self._clock() + max(self._rest, wait or 0.0)
+                self._until = self._clock() + min(max(self._rest, wait or 0.0), LONGEST_REST)
             self._being_tried = False
 
     def unknown(self) -> None:

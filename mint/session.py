@@ -36,8 +36,11 @@ def compose(asked: Json, profile: Profile, schema: Schema, settings: Settings) -
     Raises `MintError` `unknown_field`, `field_not_allowed` or `invalid_value`, with the field's path in `param`.
     """
     ours = {"session.type": profile.type, "expires_after.anchor": "created_at"}
-    if profile.type == "realtime":
-        ours["session.model"] = settings.deployment
+    if settings.transcription_deployment:
+        ours["session.audio.input.transcription.model"] = settings.transcription_deployment
+    deployment = settings.deployment if profile.type == "realtime" else settings.transcription_deployment
+    if deployment:
+        ours["session.model"] = deployment
     wishes = list(_wishes(asked, schema.request, "", profile.client_may_set, schema, ours))
     if wishes:
         _check_values(wishes, schema)
@@ -101,8 +104,8 @@ def _wishes(
 
 def _restates(path: str, value: object, ours: Mapping[str, str]) -> bool:
     """Tell whether a field only says what holds anyway, as OpenAI's SDKs do (`session: {type: "realtime"}`)."""
-    if path in ("session", "expires_after"):
-        return value is None
+    if value is None and path in ("session", "expires_after"):
+        return True
     if path not in ours:
         return False
     if value != ours[path]:

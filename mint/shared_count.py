@@ -79,7 +79,7 @@ class SharedCount:
         asked = self._threads.submit(self._spend, keys=[_name(key)], args=[mint_id, *self._windows])
         try:
             return float(asked.result(timeout=PATIENCE))
-        except (RedisError, OSError) as error:  # TimeoutError is an OSError
+        except (RedisError, OSError, UnicodeError) as error:  # TimeoutError is an OSError
             asked.cancel()
             self._down(error)
             return None
@@ -122,7 +122,7 @@ class SharedCount:
     def _ping(self) -> None:
         try:
             self._redis.ping()
-        except (RedisError, OSError) as error:
+        except (RedisError, OSError, UnicodeError) as error:
             self._down(error)
         else:
             self._up = True

@@ -16,7 +16,7 @@ from typing import Any
 from mint.body import Json
 from mint.errors import MintError
 from mint.evidence import Evidence
-from mint.replies import Minted, Remedy, UpstreamError
+from mint.replies import Minted, UpstreamError
 from mint.session import Session, with_block
 from mint.settings import FLAT_FIELD, GA_FIELD, Settings
 from mint.trip import Trip
@@ -70,13 +70,14 @@ class Transcription:
 
     def health(self, session: Session) -> Json:
         """Return what /api/health says of transcription, `configured` being what a mint of `session` would say."""
-        configured = self._mode
-        if configured == "auto":
-            configured = "mint_time" if self._evidence.in_use else "post_connect"
+        configured = "mint_time" if self._mode == "mint_time" or self._evidence.in_use else "post_connect"
+        evidence = self._evidence.health()
+        if self._mode == "mint_time" and evidence["mint_time_works"] is False:
+            configured = "post_connect"  # the block is sent and dropped, so that callers get the update
         return {
             "mode": self._mode if self._settings.transcription_deployment else "off",
             "configured": "off" if session.transcription is None else configured,
-            **self._evidence.health(),
+            **evidence,
         }
 
     def take_notices(self) -> list[Json]:
@@ -97,19 +98,21 @@ class Transcription:
                 upstream_request_id=error.upstream_request_id,
                 detail=error.detail,
             ) from error
-        return _configured(minted) if _echoes_block(minted.echo) else self._deferred(minted, session)
+        echoed = _echoes_block(minted.echo)
+        self._evidence.forced_mint(echoed=echoed)
+        return _configured(minted) if echoed else self._deferred(minted, session)
 
     def _with_a_way_back(self, session: Session, trip: Trip) -> Minted:
         """auto, while the block works: one call with it, and if that fails what post_connect would have done.
 
         The block is blamed only if minting without it succeeds in this very request; if both are refused it was
-        an outage. What has nothing to do with the session (throttling, a missing role) is passed on at once.
+        an outage. Throttling is passed on at once: another call would only add to it.
         """
         try:
             with trip.half_the_time():
                 minted = self._upstream.send(session, trip, transcribed=True, final=_any)
         except UpstreamError as error:
-            if not trip.may_call() or (error.remedy is Remedy.NONE and error.code in _NOT_THE_SESSIONS):
+            if not trip.may_call() or error.code == "upstream_throttled":
                 raise
             without = self._upstream.send(session, trip)
             if _may_blame_block(error):
@@ -164,17 +167,9 @@ class Transcription:
         return replace(minted, configured="post_connect", session_update=update)
 
 
-_NOT_THE_SESSIONS = {
-    "upstream_throttled",
-    "upstream_denied",
-    "deployment_not_found",
-    "deployment_not_realtime",
-}
-
-
 def _may_blame_block(error: UpstreamError) -> bool:
-    """Tell whether a refusal may be the block's fault: a 500, or a 400 that says nothing of the deployment."""
-    return error.upstream_status == 500 or (error.upstream_status == 400 and error.code == "upstream_rejected")
+    """Tell whether a refusal may be the block's fault: a 500, a 400, or a deployment that is missing."""
+    return error.upstream_status in (500, 400) or error.code == "deployment_not_found"
 
 
 def _refuses_block(error: UpstreamError) -> bool:

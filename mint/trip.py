@@ -32,9 +32,9 @@ class Trip:
 
     def hang_up(self) -> None:
         """End a call that outlives the deadline: a socket's timeout starts anew with every byte that drips in."""
-        if self.wire:
+        if wire := self.wire:
             with suppress(OSError):  # it has ended by itself
-                self.wire.shutdown(socket.SHUT_RDWR)
+                wire.shutdown(socket.SHUT_RDWR)
 
     def seconds_left(self) -> float:
         """Return the time that the call under way may take, never below 0."""
@@ -47,6 +47,15 @@ class Trip:
     def may_call(self) -> bool:
         """Tell whether another upstream call is allowed."""
         return self.attempts < self.calls_allowed and self.seconds_left() > 0
+
+    @contextmanager
+    def on_the_whole_times_account(self) -> Iterator[None]:
+        """Do not take what this block of code lasts from a call's share: a token is for all resources."""
+        started = self.clock()
+        try:
+            yield
+        finally:
+            self.ends_at = min(self.deadline, self.ends_at + self.clock() - started)
 
     @contextmanager
     def leg(self, *, last: bool) -> Iterator[None]:

@@ -70,7 +70,8 @@ class Upstream:
         data = json.dumps(payload, ensure_ascii=False, allow_nan=False).encode()
         tried: set[Remedy] = set()
         while True:
-            token = self._identity.token(trip.seconds_to_deadline())
+            with trip.on_the_whole_times_account():
+                token = self._identity.token(trip.seconds_to_deadline())
             if not trip.seconds_left():
                 raise timeout(trip)
             try:
@@ -79,7 +80,7 @@ class Upstream:
                 if error.remedy in tried | {Remedy.NONE}:
                     raise
                 tried.add(error.remedy)
-                if error.remedy is Remedy.FRESH_TOKEN:
-                    self._identity.discard(token)
+                if error.remedy is Remedy.FRESH_TOKEN and not self._identity.discard(token):
+                    raise
                 if final(error) or not trip.may_call():
                     raise

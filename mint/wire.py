@@ -135,7 +135,7 @@ def timeout(trip: Trip) -> UpstreamError:
     """Return the error of a trip that ran out of time."""
     return UpstreamError(
         "upstream_timeout",
-        "Azure OpenAI did not answer within MINT_DEADLINE_SECONDS. Try again.",
+        "The mint did not end within MINT_DEADLINE_SECONDS. Try again.",
         upstream_status=trip.upstream_status,
         upstream_request_id=trip.apim_request_id,
     )

@@ -13,7 +13,7 @@ from tests.browser import Browser, Page
 from tests.hosting import ROOT, Host
 from tests.simulated import SimulatedAzure
 
-TALK = """
+SHOWN = """
 const element = (id) => document.getElementById(id);
 const shown = (test) => new Promise((resolve) => {
   const look = () => test() && (watching.disconnect(), resolve());
@@ -21,7 +21,9 @@ const shown = (test) => new Promise((resolve) => {
   watching.observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true });
   look();
 });
-element("start").click();
+const state = () => element("transcription").dataset.state;
+"""
+TALK = f"""{SHOWN}element("start").click();
 await shown(() => document.querySelectorAll(".turn.user.done").length === 1);
 element("mute").click();
 element("answer").click();

@@ -9,20 +9,10 @@ import pytest
 from tests.browser import Browser, Page, node_package
 from tests.conftest import Endpoint
 from tests.hosting import ROOT, Host
-from tests.picture import TALK
+from tests.picture import SHOWN, TALK
 from tests.simulated import SimulatedAzure
 
 PAGE = str(ROOT / "clients/web")
-SHOWN = """
-const element = (id) => document.getElementById(id);
-const shown = (test) => new Promise((resolve) => {
-  const look = () => test() && (watching.disconnect(), resolve());
-  const watching = new MutationObserver(look);
-  watching.observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true });
-  look();
-});
-const state = () => element("transcription").dataset.state;
-"""
 
 
 @pytest.fixture(scope="session")

@@ -278,6 +278,33 @@ def test_what_azure_quotes_of_the_session_is_not_logged() -> None:
     assert INSTRUCTIONS not in f"{caught.value.detail} {caught.value.body()} {caught.value}"
 
 
+def test_mistakes_in_settings_and_profiles_are_told_together(
+    start_host: Callable[..., Host], required: dict[str, str], tmp_path: Path
+) -> None:
+    """Nobody mends the one to be told of the other."""
+    for name in ("mint", "sessions"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("function_app.py", "host.json"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "sessions" / "odd.json").write_text('{"session": {"speed": NaN}}', "utf-8")
+    endpoint = Endpoint(start_host(required | {"MAX_CONCURRENT_MINTS": "0"}, app=tmp_path))
+
+    with endpoint.http:
+        problems = endpoint.health().json()["problems"]
+
+    assert [problem.split()[0] for problem in problems] == ["MAX_CONCURRENT_MINTS", "sessions/odd.json"]
+
+
+def test_healths_own_failure_has_an_id_and_a_body(start_endpoint: Callable[..., Endpoint]) -> None:
+    """What nobody foresaw is an honest 500 there too, and its traceback is in the log."""
+    endpoint = start_endpoint(http_proxy="http://")
+
+    response = endpoint.health()
+
+    assert (response.status_code, response.json()["error"]["code"]) == (500, "internal_error")
+    assert "traceback" in endpoint.log_line(response)
+
+
 @pytest.mark.workaround
 def test_health_says_what_a_mint_would_do(endpoint: Endpoint, azure: SimulatedAzure) -> None:
     """It calls nothing upstream and names nothing of ours."""

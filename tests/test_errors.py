@@ -1,5 +1,6 @@
 """The error table, row by row: the simulated resource does exactly that, and the caller gets exactly this."""
 
+import json
 import shutil
 import socket
 import threading
@@ -12,7 +13,8 @@ import pytest
 
 import function_app
 from mint.errors import CODES
-from tests.conftest import Endpoint, secrets_in
+from mint.replies import Reply, UpstreamError, read
+from tests.conftest import INSTRUCTIONS, Endpoint, secrets_in
 from tests.hosting import ROOT, Host
 from tests.simulated import SimulatedAzure
 
@@ -28,7 +30,6 @@ class Row(NamedTuple):
 
 
 ROWS = [
-    Row("401-audience", 502, "upstream_denied", "AZURE_OPENAI_SCOPE", 2),
     Row("401-permission-denied", 502, "upstream_denied", "Cognitive Services OpenAI User", 1),
     Row("403-public-access", 502, "upstream_denied", "network", 1),
     Row("403-firewall", 502, "upstream_denied", "network", 1),
@@ -39,7 +40,7 @@ ROWS = [
     Row("302-redirect", 502, "upstream_rejected", "AZURE_OPENAI_ENDPOINT", 1),
     Row("400-opperation", 502, "deployment_not_realtime", "AZURE_OPENAI_REALTIME_DEPLOYMENT", 1),
     Row("400-operation", 502, "deployment_not_realtime", "AZURE_OPENAI_REALTIME_DEPLOYMENT", 1),
-    Row("400-session-type", 502, "upstream_rejected", "session.type in the profile", 1),
+    Row("400-session-type", 502, "upstream_rejected", "session.type is realtime", 1),
     Row("400-unknown-parameter", 502, "upstream_rejected", "session.audio.output.speed in the profile", 1),
     Row("400-string-error", 502, "upstream_rejected", "the profile's fields", 1),
     Row("429-retry-after", 503, "upstream_throttled", "7 s", 1),
@@ -135,7 +136,7 @@ def test_other_shapes_of_success_are_read(fault: str, endpoint: Endpoint, azure:
     assert response.json()["session"]["id"]
 
 
-@pytest.mark.parametrize("fault", ["500", "503", "reset", "200-truncated", "401-audience"])
+@pytest.mark.parametrize("fault", ["500", "503", "reset", "200-truncated"])
 def test_a_passing_fault_is_not_seen_by_the_caller(fault: str, endpoint: Endpoint, azure: SimulatedAzure) -> None:
     """What may pass is tried once more within the same request."""
     azure.set(fault=fault, fault_times=1)
@@ -147,8 +148,28 @@ def test_a_passing_fault_is_not_seen_by_the_caller(fault: str, endpoint: Endpoin
     assert endpoint.log_line(response)["attempts"] == 2
 
 
-def test_never_more_than_three_upstream_calls(endpoint: Endpoint, azure: SimulatedAzure) -> None:
+def test_a_token_that_is_refused_twice_is_answered(
+    start_endpoint: Callable[..., Endpoint], azure: SimulatedAzure
+) -> None:
+    """One fresh token, and then what to check; the next mint does not fetch another for the same refusal."""
+    endpoint = start_endpoint()
+    azure.set(fault="401-audience")
+
+    first, second = endpoint.mint(), endpoint.mint()
+
+    assert (first.status_code, first.json()["error"]["code"]) == (502, "upstream_denied")
+    assert "AZURE_OPENAI_SCOPE" in first.json()["error"]["message"]
+    assert first.headers["x-should-retry"] == "false"
+    assert second.json()["error"]["code"] == "upstream_denied"
+    assert len(azure.mints()) == 3
+    assert len(azure.identity_calls()) == 2
+
+
+def test_never_more_than_three_upstream_calls(
+    start_endpoint: Callable[..., Endpoint], azure: SimulatedAzure
+) -> None:
     """A fresh token, then a second try after a fault, and then it ends."""
+    endpoint = start_endpoint()
     azure.set(faults=["401-audience", "503", "401-audience", "ok"])
 
     response = endpoint.mint()
@@ -157,8 +178,9 @@ def test_never_more_than_three_upstream_calls(endpoint: Endpoint, azure: Simulat
     assert len(azure.mints()) == 3
 
 
-def test_a_revoked_token_is_replaced_once(endpoint: Endpoint, azure: SimulatedAzure) -> None:
+def test_a_revoked_token_is_replaced_once(start_endpoint: Callable[..., Endpoint], azure: SimulatedAzure) -> None:
     """Azure refuses our cached token: a new one is fetched and the caller notices nothing."""
+    endpoint = start_endpoint()
     assert endpoint.mint().status_code == 200
     azure.clear()
     azure.set(revoke_tokens=True)
@@ -168,6 +190,18 @@ def test_a_revoked_token_is_replaced_once(endpoint: Endpoint, azure: SimulatedAz
     assert response.status_code == 200
     assert [one["status"] for one in azure.mints()] == [401, 200]
     assert len(azure.identity_calls()) == 1
+
+
+@pytest.mark.parametrize("status", [400, 404, 422, 500])
+def test_nothing_that_the_upstream_quotes_is_logged(status: int) -> None:
+    """A gateway in front of Azure may answer with the request in its error: only a short code is kept of it."""
+    quoted = f"{INSTRUCTIONS} Bearer eyJhbGciOiJub25lIn0.e30.x"
+    reply = Reply(status, {}, json.dumps({"error": {"code": quoted, "message": quoted}}).encode())
+
+    with pytest.raises(UpstreamError) as caught:
+        read(reply)
+
+    assert not secrets_in(f"{caught.value.detail} {caught.value.body()} {caught.value}")
 
 
 def test_a_missing_role_does_not_refresh_the_token(endpoint: Endpoint, azure: SimulatedAzure) -> None:

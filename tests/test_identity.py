@@ -151,6 +151,21 @@ def test_a_refused_token_is_replaced_through_a_new_credential() -> None:
     assert entra.made == 2
 
 
+def test_tokens_that_are_all_refused_do_not_load_the_identity_endpoint() -> None:
+    """With a wrong scope every token is refused: one is replaced, and the next only after a while."""
+    clock, entra = Clock(), Entra([Token("a", 90_000), Token("b", 90_000), Token("c", 90_000)])
+    identity = Identity("scope", entra.credential, clock)
+
+    first = identity.discard(identity.token(1))
+    again = [identity.discard(identity.token(1)) for _ in range(5)]
+    asked = entra.asked
+    clock.now += RETRY_EVERY
+    later = identity.discard(identity.token(1))
+
+    assert (first, again, later) == (True, [False] * 5, True)
+    assert asked == 2
+
+
 def test_no_token_in_any_representation() -> None:
     """What is printed by mistake in a log or a debugger holds no token."""
     identity = Identity("scope", Entra([Token("ey-secret", 90_000)]).credential, Clock())

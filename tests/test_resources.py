@@ -163,6 +163,17 @@ def test_a_throttling_resource_rests_as_long_as_it_asked_for() -> None:
     assert (early, two.mint()) == ("two", "one")
 
 
+def test_no_resource_rests_longer_than_a_minute() -> None:
+    """Whatever wait it asks for: it may be mended sooner."""
+    two = Two()
+    two.first.error = UpstreamError("upstream_throttled", "x", retry_after=86_400)
+    two.mint()
+    two.first.error = None
+    two.now += LONGEST_REST
+
+    assert two.mint() == "one"
+
+
 def test_with_both_resting_the_preferred_one_is_tried_all_the_same() -> None:
     """A caller is never refused without a try."""
     two = Two()
@@ -193,6 +204,7 @@ def test_a_slow_first_token_is_not_taken_for_a_slow_resource(
     azure.set(identity_latency_ms=2200)
 
     assert endpoint.mint().status_code == 200
+    assert (len(azure.mints()), len(other.mints())) == (1, 0)
 
 
 @pytest.fixture

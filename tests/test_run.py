@@ -87,6 +87,27 @@ def test_a_busy_port_is_a_sentence() -> None:
     assert "Traceback" not in errors
 
 
+def test_a_busy_port_of_the_simulated_azure_names_its_own_option() -> None:
+    """--port is the endpoint's here: whoever has a second run wants --azure-port."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with started("--port", "0", "--azure-port", str(taken.getsockname()[1])) as process:
+            _, errors = process.communicate(timeout=20)
+
+    assert process.returncode == 1
+    assert "--azure-port" in errors
+
+
+def test_a_port_that_cannot_be_is_a_sentence() -> None:
+    """Also without a traceback."""
+    with started("--port", "99999") as process:
+        _, errors = process.communicate(timeout=20)
+
+    assert process.returncode == 2
+    assert "invalid port value" in errors
+
+
 def test_without_python_3_13_make_says_what_to_do(tmp_path: Path) -> None:
     """An older interpreter alone on the machine is a clear message and no half-made environment."""
     for name in ("Makefile", "requirements.txt", "requirements-dev.txt"):

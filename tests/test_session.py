@@ -71,6 +71,7 @@ def test_composing_leaves_the_profile_alone() -> None:
         {"session": {"audio": {"output": {}}}},
         {"expires_after": {}},
         {"expires_after": {"anchor": "created_at"}},
+        {"session": {"audio": {"input": {"transcription": {"model": "my-transcribe"}}}}},
     ],
 )
 def test_saying_what_holds_anyway_is_accepted(asked: dict[str, Any]) -> None:
@@ -165,6 +166,10 @@ def test_a_field_that_is_the_servers_is_refused_by_name(asked: dict[str, Any], p
         ({"session": {"type": None}}, "session.type"),
         ({"session": {"model": "other"}}, "session.model"),
         ({"session": {"model": {"x": 1}}}, "session.model"),
+        (
+            {"session": {"audio": {"input": {"transcription": {"model": "other"}}}}},
+            "session.audio.input.transcription.model",
+        ),
         ({"expires_after": {"anchor": "now"}}, "expires_after.anchor"),
         ({"expires_after": {"seconds": 9}}, "expires_after.seconds"),
         ({"expires_after": {"seconds": 7201}}, "expires_after.seconds"),
@@ -240,7 +245,7 @@ def test_the_block_goes_where_the_setting_says(field: str) -> None:
 
 def test_the_shipped_profiles_are_valid() -> None:
     """Every file of sessions/ loads, and the default one opens no field that costs money or leaks."""
-    profiles = Profiles(SETTINGS)
+    profiles = Profiles(None)
 
     assert "session.instructions" not in profiles.default.client_may_set
     assert "session.tools" not in profiles.default.client_may_set
@@ -257,6 +262,10 @@ def test_the_shipped_profiles_are_valid() -> None:
         ('{"session": {}, "expires_after_seconds": 7200}', "CLIENT_SECRET_TTL_SECONDS"),
         ("[]", "default.json cannot be used"),
         ('{"session": {"type": "translation"}}', "session.type"),
+        ('{"session": {"instructions": "\\ud800"}}', "surrogate"),
+        ('{"session": {"audio": {"output": {"speed": NaN}}}}', "NaN"),
+        ('{"session": {}, "session": {}}', "twice"),
+        ("[" * 100_000, "nested too deeply"),
         ('{"session": {"type": "transcription", "instructions": "x"}}', "session must be only type, audio.input"),
         ('{"session": {"type": "transcription", "audio": {"output": {"voice": "ash"}}}}', "session.audio"),
         (
@@ -271,7 +280,7 @@ def test_a_bad_profile_is_a_misconfiguration(text: str, says: str, tmp_path: Any
     (tmp_path / "default.json").write_text(text, "utf-8")
 
     with pytest.raises(MintError) as caught:
-        Profiles(replace(SETTINGS, ttl_seconds=600), tmp_path)
+        Profiles(600, tmp_path)
 
     assert caught.value.code == "misconfigured"
     assert says in caught.value.message
@@ -282,7 +291,7 @@ def test_a_missing_default_profile_is_a_misconfiguration(tmp_path: Any) -> None:
     (tmp_path / SCHEMA_FILE).write_text(json.dumps(DOCUMENT), "utf-8")
 
     with pytest.raises(MintError, match=r"sessions/default\.json is missing"):
-        Profiles(SETTINGS, tmp_path)
+        Profiles(None, tmp_path)
 
 
 def test_a_session_that_only_transcribes_names_no_realtime_deployment() -> None:
@@ -316,6 +325,6 @@ def test_a_schema_that_is_not_there_is_a_misconfiguration(tmp_path: Any) -> None
     (tmp_path / "default.json").write_text('{"session": {}}', "utf-8")
 
     with pytest.raises(MintError, match=r"sessions/profile\.schema\.json cannot be read") as caught:
-        Profiles(SETTINGS, tmp_path)
+        Profiles(None, tmp_path)
 
     assert caught.value.code == "misconfigured"

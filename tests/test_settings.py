@@ -16,6 +16,7 @@ GOOD_AND_BAD = {
             "http://res.openai.azure.com",
             "https:///x",
             "https://u:p@res",
+            "https://:p@res",
             "https://r?x=1",
             "ftp://r",
         ],
@@ -30,8 +31,8 @@ GOOD_AND_BAD = {
     "AZURE_OPENAI_API_VERSION": (["2025-04-01-preview", "v1"], ["v1&x=1", "a b"]),
     "AZURE_CLIENT_ID": (["11111111-2222-3333-4444-555555555555"], ["my-identity"]),
     "CLIENT_SECRET_TTL_SECONDS": (["10", "7200"], ["9", "7201", "60.5", "nan", "ten"]),
-    "MINT_DEADLINE_SECONDS": (["1", "2.5", "60"], ["0", "0.9", "61", "inf", "nan", "x"]),
-    "MAX_CONCURRENT_MINTS": (["1", "1024"], ["0", "1025", "-1", "1.5"]),
+    "MINT_DEADLINE_SECONDS": (["1", "2.5", "60"], ["0", "0.9", "61", "inf", "nan", "x", "٦", "1e1"]),
+    "MAX_CONCURRENT_MINTS": (["1", "1024"], ["0", "1025", "-1", "1.5", "1_0", "٦"]),
     "CALLER_AUTH": (["function_key", "easy_auth", "jwt", "anonymous"], ["none", "FUNCTION_KEY", "function"]),
     "JWT_ISSUER": (
         ["https://login.example/t/v2.0", "https://t.auth0.example/", "http://127.0.0.1:1"],

@@ -38,6 +38,8 @@ STATES: dict[str, Callable[[bool], UpstreamError | None]] = {
     "drops": lambda _: None,
     "throttled": lambda _: refusal(429, "upstream_throttled"),
     "denied": lambda _: refusal(401, "upstream_denied"),
+    "denied-with-block": lambda block: refusal(403, "upstream_denied") if block else None,
+    "no-deployment-with-block": lambda block: refusal(404, "deployment_not_found") if block else None,
     "down": lambda _: DOWN,
     "all-500": lambda _: refusal(500, remedy=Remedy.AGAIN),
     "slow-with-block": lambda block: UpstreamError("upstream_timeout", "late") if block else None,
@@ -191,7 +193,7 @@ def test_the_interval_doubles_to_an_hour_and_falls_back_after_a_good_probe() -> 
     assert world.now - started == INTERVAL
 
 
-@pytest.mark.parametrize("state", ["broken", "rejects", "drops"])
+@pytest.mark.parametrize("state", ["broken", "rejects", "drops", "no-deployment-with-block"])
 def test_a_caller_is_minted_for_again_when_the_block_stops_working(state: str) -> None:
     """Same request, without the block: the caller gets a secret and the update, and the mode falls back."""
     world = World()
@@ -222,7 +224,7 @@ def test_an_outage_concludes_nothing(state: str) -> None:
     assert world.mint().configured == "mint_time"
 
 
-@pytest.mark.parametrize("state", ["slow-with-block", "unreachable-with-block"])
+@pytest.mark.parametrize("state", ["slow-with-block", "unreachable-with-block", "denied-with-block"])
 def test_no_reply_is_no_evidence(state: str) -> None:
     """A timeout or a lost connection gets the caller a second mint, and blames nothing."""
     world = World()
@@ -319,6 +321,19 @@ def test_mint_time_never_probes() -> None:
 
     assert minted.configured == "mint_time"
     assert world.probes == []
+
+
+@pytest.mark.parametrize(("state", "says"), [("works", "mint_time"), ("drops", "post_connect")])
+def test_health_in_mint_time_says_what_a_mint_would(state: str, says: str) -> None:
+    """Each mint there is the evidence: a block that is dropped means that callers get the update."""
+    world = World(mode="mint_time", azure=Azure(state))
+
+    minted = world.mint()
+
+    health = world.app.health(SESSION)
+    assert minted.configured == says == health["configured"]
+    assert health["mint_time_works"] is (state == "works")
+    assert world.app.take_notices() == []
 
 
 def test_zero_means_never() -> None:

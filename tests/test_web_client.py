@@ -485,6 +485,44 @@ def test_an_access_token_is_asked_for_and_sent(page: Page, post_connect: str) ->
 
 
 @pytest.mark.parametrize(
+    ("get_access_token", "code", "words"),
+    [
+        ("() => { throw new Error('Signed out.'); }", "token_failed", "Signed out."),
+        ("() => Promise.reject(new Error('Signed out.'))", "token_failed", "Signed out."),
+        ("() => new Promise(() => {})", "timeout", "gave no access token in time"),
+    ],
+)
+def test_an_access_token_that_is_not_to_be_had_is_an_error(
+    get_access_token: str, code: str, words: str, page: Page, post_connect: str, azure: SimulatedAzure
+) -> None:
+    """The app's own function throws, rejects or never answers: an error like any other, and no mint."""
+    error = run(
+        page,
+        f"return await thrown({{ tokenUrl, getAccessToken: {get_access_token}, connectSeconds: 0.2 }});",
+        tokenUrl=post_connect,
+    )
+
+    assert (error["name"], error["code"]) == ("RealtimeError", code)
+    assert words in error["message"]
+    assert azure.mints() == []
+
+
+def test_what_the_access_tokens_function_threw_is_the_cause(page: Page, post_connect: str) -> None:
+    """The app finds its own error, whatever it was, to tell a sign-in that is needed from a bug."""
+    same = run(
+        page,
+        """
+        const own = { errorCode: "interaction_required" };
+        const error = await open({ tokenUrl, getAccessToken: () => Promise.reject(own) }).catch((error) => error);
+        return error.cause === own;
+        """,
+        tokenUrl=post_connect,
+    )
+
+    assert same
+
+
+@pytest.mark.parametrize(
     ("status", "code"),
     [(401, "unauthenticated"), (403, "forbidden"), (429, "throttled"), (502, "endpoint_failed")],
 )
@@ -519,12 +557,13 @@ def test_the_endpoints_refusal_is_passed_on(status: int, code: str, page: Page, 
         ("new Response('<h1>It works', { status: 200 })", "endpoint_failed", "Is tokenUrl right?"),
         ("new Response('<h1>Oh', { status: 500 })", "endpoint_failed", "answered 500"),
         ("new Promise(() => {})", "timeout", "did not answer in time"),
+        ("new Response(new ReadableStream())", "timeout", "did not answer in time"),
     ],
 )
 def test_an_answer_that_is_no_secret_is_an_error(
     answer: str, code: str, words: str, page: Page, post_connect: str
 ) -> None:
-    """Another site's page, a proxy's error page, or no answer at all."""
+    """Another site's page, a proxy's error page, no answer at all, or one that stalls."""
     error = run(
         page,
         f"""
@@ -547,12 +586,16 @@ def test_an_answer_that_is_no_secret_is_an_error(
         ("new Response('', { status: 503 })", "call_refused", "answered the offer with 503"),
         ("Promise.reject(new TypeError('Failed to fetch'))", "azure_unreachable", "cannot be reached"),
         ("new Promise(() => {})", "timeout", "did not answer the offer in time"),
+        ("new Response(new ReadableStream(), { status: 201 })", "timeout", "did not answer the offer in time"),
+        ("new Response(new ReadableStream(), { status: 503 })", "timeout", "did not answer the offer in time"),
+        ("new Response(new ReadableStream({ start: (body) => body.error(new TypeError('reset')) }))",
+         "azure_unreachable", "cannot be reached"),
     ],
 )  # fmt: skip
 def test_azures_refusal_of_the_call_is_passed_on(
     answer: str, code: str, words: str, page: Page, post_connect: str
 ) -> None:
-    """Throttled, refused, unreachable or silent: each is told apart."""
+    """Throttled, refused, unreachable, silent, or stalled or cut off in mid-answer: each is told apart."""
     error = run(
         page,
         f"""
@@ -592,9 +635,9 @@ def test_an_attempt_that_fails_lets_the_microphone_go(page: Page, post_connect: 
     assert left == ["ended", "closed"]
 
 
-@pytest.mark.parametrize("moment", ["before", "mint", "call", "open"])
+@pytest.mark.parametrize("moment", ["before", "token", "mint", "call", "answer", "refusal", "open"])
 def test_an_attempt_can_be_given_up_at_any_moment(moment: str, page: Page, post_connect: str) -> None:
-    """The user leaves while the secret, the answer or the channel is on its way."""
+    """The user leaves while the token, the secret, the answer, its body or the channel is on its way."""
     left = run(
         page,
         f"""
@@ -607,14 +650,21 @@ def test_an_attempt_can_be_given_up_at_any_moment(moment: str, page: Page, post_
             await super.setRemoteDescription(answer);
           }}
         }};
-        const fetching = (url, request) => {{
-          if (moment !== (url.includes("{CALLS}") ? "call" : "mint")) return fetch(url, request);
+        const never = () => {{
           queueMicrotask(() => giveUp.abort());
           return new Promise(() => {{}});
         }};
+        const stalled = (status) => // given up once its body is being read
+          new Response(new ReadableStream({{ pull: never }}, {{ highWaterMark: 0 }}), {{ status }});
+        const answers = {{ call: never, answer: () => stalled(201), refusal: () => stalled(503) }};
+        const fetching = async (url, request) => {{
+          const answer = url.includes("{CALLS}") ? answers[moment] : moment === "mint" && never;
+          return await (answer ? answer() : fetch(url, request));
+        }};
+        const getAccessToken = () => (moment === "token" ? never() : "");
         if (moment === "before") giveUp.abort();
-        const options = {{ getUserMedia, RTCPeerConnection: Peer, fetch: fetching, signal: giveUp.signal }};
-        const {{ code }} = await thrown({{ tokenUrl, ...options, connectSeconds: 99 }});
+        const own = {{ getUserMedia, RTCPeerConnection: Peer, fetch: fetching, getAccessToken }};
+        const {{ code }} = await thrown({{ tokenUrl, ...own, signal: giveUp.signal, connectSeconds: 99 }});
         return [code, stream?.getAudioTracks()[0].readyState];
         """,
         tokenUrl=post_connect,
@@ -622,6 +672,50 @@ def test_an_attempt_can_be_given_up_at_any_moment(moment: str, page: Page, post_
     )
 
     assert left == ["aborted", None if moment == "before" else "ended"]
+
+
+def test_an_unanswered_question_for_the_microphone_can_be_given_up(
+    page: Page, post_connect: str, azure: SimulatedAzure
+) -> None:
+    """The attempt ends at once; a permission that is given afterwards does not leave the microphone open."""
+    code, microphone = run(
+        page,
+        """
+        const giveUp = new AbortController();
+        let allow;
+        const getUserMedia = () => {
+          queueMicrotask(() => giveUp.abort());
+          return new Promise((resolve) => (allow = resolve));
+        };
+        const { code } = await thrown({ tokenUrl, getUserMedia, signal: giveUp.signal });
+        const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+        const [track] = stream.getAudioTracks();
+        await new Promise((resolve) => {
+          track.stop = () => resolve(MediaStreamTrack.prototype.stop.call(track));
+          allow(stream);
+        });
+        return [code, track.readyState];
+        """,
+        tokenUrl=post_connect,
+    )
+
+    assert (code, microphone) == ("aborted", "ended")
+    assert azure.mints() == []
+
+
+def test_an_open_question_for_the_microphone_has_no_time_limit(page: Page, post_connect: str) -> None:
+    """A person may think about it for as long as they like: connectSeconds is for machines."""
+    error = run(
+        page,
+        """
+        const answer = new DOMException("after ten times the limit", "NotAllowedError");
+        const getUserMedia = () => new Promise((_, reject) => setTimeout(reject, 100, answer));
+        return await thrown({ tokenUrl, getUserMedia, connectSeconds: 0.01 });
+        """,
+        tokenUrl=post_connect,
+    )
+
+    assert error["code"] == "microphone_denied"
 
 
 # The filter

@@ -3,7 +3,10 @@
 export interface ConnectOptions {
   /** The token endpoint: `https://APP.azurewebsites.net/api/realtime/client_secrets`. */
   tokenUrl: string;
-  /** The signed-in user's access token, asked for anew for every secret; sent as `Authorization: Bearer`. */
+  /**
+   * The signed-in user's access token, asked for anew for every secret; sent as `Authorization: Bearer`. It has
+   * `connectSeconds` to answer, so a sign-in with a person in it belongs before `connect`.
+   */
   getAccessToken?: () => string | Promise<string>;
   /** Sent as `x-functions-key`. In an app that anyone can install it is no secret. */
   functionKey?: string;
@@ -24,9 +27,12 @@ export interface ConnectOptions {
    */
   webrtcFilter?: boolean;
 
-  /** Ends the attempt to connect. Afterwards, `close()` does. */
+  /** Ends the attempt to connect, whatever it waits for. Afterwards, `close()` does. */
   signal?: AbortSignal;
-  /** For the secret, for the answer to the offer and for the channel to open, each. 15 unless told. */
+  /**
+   * For the access token, for the secret, for the answer to the offer and for the channel to open, each; not for
+   * the person who is asked for the microphone. 15 unless told.
+   */
   connectSeconds?: number;
   /** How long the server may take to say that transcription is on. 5 unless told. */
   acknowledgeSeconds?: number;
@@ -159,6 +165,8 @@ export interface RealtimeSession extends EventTarget {
 export type ErrorCode =
   /** The endpoint cannot be reached: network, address or CORS. */
   | "network"
+  /** `getAccessToken` threw or rejected; `cause` is what with. */
+  | "token_failed"
   /** 401: sign in again, or the function key is wrong. */
   | "unauthenticated"
   /** 403: signed in, but not allowed. */
@@ -180,7 +188,7 @@ export type ErrorCode =
   | "call_refused"
   /** The connection did not come about. */
   | "not_connected"
-  /** No answer within `connectSeconds`. */
+  /** No answer within `connectSeconds`; from `getAccessToken` as well. */
   | "timeout"
   | "aborted"
   /** `send` on a connection that has ended. */

@@ -129,7 +129,7 @@ async function fetchSecret(options) {
   } = options;
   /** @type {Record<string, string>} */
   const headers = {};
-  const token = await options.getAccessToken?.();
+  const token = await accessToken(options);
   if (token) headers["Authorization"] = `Bearer ${token}`;
   if (options.functionKey) headers["x-functions-key"] = options.functionKey;
   /** @type {Record<string, unknown>} */
@@ -155,6 +155,18 @@ async function fetchSecret(options) {
   });
 }
 
+/** @param {ConnectOptions} options */
+async function accessToken(options) {
+  const { signal, connectSeconds = CONNECT_SECONDS } = options;
+  return await within(connectSeconds, signal, "The app gave no access token in time.", async () => {
+    try {
+      return await options.getAccessToken?.();
+    } catch (/** @type {any} */ cause) {
+      throw new RealtimeError("token_failed", `No access token is to be had: ${cause?.message}`, { cause });
+    }
+  });
+}
+
 /**
  * Offers the call to Azure. A secret that has expired on the way is fetched anew, once.
  *
@@ -162,14 +174,13 @@ async function fetchSecret(options) {
  * @param {string} offer
  */
 async function call(options, offer) {
-  let secret = await fetchSecret(options);
-  let { response, filtered } = await post(options, secret, offer);
-  if (response.status === 401) {
-    secret = await fetchSecret(options);
-    ({ response, filtered } = await post(options, secret, offer));
+  const secret = await fetchSecret(options);
+  try {
+    return await post(options, secret, offer);
+  } catch (error) {
+    if (!(error instanceof RealtimeError && error.code === "secret_refused")) throw error;
+    return await post(options, await fetchSecret(options), offer);
   }
-  if (!response.ok) throw callError(response, await json(response));
-  return { secret, answer: await response.text(), filtered };
 }
 
 /**
@@ -184,10 +195,16 @@ async function post(options, secret, offer) {
   const { webrtc_url } = secret;
   const url = filtered ? `${webrtc_url}${webrtc_url.includes("?") ? "&" : "?"}webrtcfilter=on` : webrtc_url;
   const headers = { Authorization: `Bearer ${secret.value}`, "Content-Type": "application/sdp" };
-  const response = await within(connectSeconds, signal, "Azure did not answer the offer in time.", (signal) =>
-    fetched(options, url, { method: "POST", headers, body: offer, signal }, "azure_unreachable"),
-  );
-  return { response, filtered };
+  return await within(connectSeconds, signal, "Azure did not answer the offer in time.", async (signal) => {
+    const request = { method: "POST", headers, body: offer, signal };
+    const response = await fetched(options, url, request, "azure_unreachable");
+    if (!response.ok) throw callError(response, await json(response));
+    try {
+      return { secret, answer: await response.text(), filtered };
+    } catch (cause) {
+      throw unreachable("azure_unreachable", cause);
+    }
+  });
 }
 
 /**
@@ -200,12 +217,20 @@ async function fetched({ fetch = globalThis.fetch }, url, request, code) {
   try {
     return await fetch(url, request);
   } catch (cause) {
-    const message =
-      code === "network"
-        ? "The token endpoint cannot be reached: no network, a wrong address, or CORS does not list this page."
-        : "Azure cannot be reached: no network, or a wrong address in the endpoint's settings.";
-    throw new RealtimeError(code, message, { cause });
+    throw unreachable(code, cause);
   }
+}
+
+/**
+ * @param {"network" | "azure_unreachable"} code
+ * @param {unknown} cause
+ */
+function unreachable(code, cause) {
+  const message =
+    code === "network"
+      ? "The token endpoint cannot be reached: no network, a wrong address, or CORS does not list this page."
+      : "Azure cannot be reached: no network, or a wrong address in the endpoint's settings.";
+  return new RealtimeError(code, message, { cause });
 }
 
 /** @param {Response} response */
@@ -291,14 +316,19 @@ async function openMicrophone({ microphone = true, ...options }) {
     const message = "No microphone is to be had here. In a browser, the page must be https or on localhost.";
     throw new RealtimeError("microphone_unavailable", message);
   }
-  let stream;
-  try {
-    stream = await open({ audio: microphone });
-  } catch (cause) {
-    throw microphoneError(cause);
-  }
-  const tracks = stream.getAudioTracks();
-  return { tracks, streams: [stream], release: () => tracks.forEach((track) => track.stop()) };
+  // A person reads the question for as long as they like, unless the app gives up.
+  return await within(Infinity, options.signal, "", async (signal) => {
+    let stream;
+    try {
+      stream = await open({ audio: microphone });
+    } catch (cause) {
+      throw microphoneError(cause);
+    }
+    const tracks = stream.getAudioTracks();
+    const release = () => tracks.forEach((track) => track.stop());
+    if (signal.aborted) release(); // allowed after all, and nobody waits for it any more
+    return { tracks, streams: [stream], release };
+  });
 }
 
 /** @param {any} cause */
@@ -618,6 +648,7 @@ function aborted(signal) {
 
 /**
  * Does the work in time or not at all; its own signal ends with the time or with the outer signal.
+ * What the work returns after that is lost: it must let go of it by itself.
  *
  * @template T
  * @param {number} seconds
@@ -630,7 +661,7 @@ async function within(seconds, outer, late, work) {
   throwIfAborted(outer);
   const inner = new AbortController();
   const end = () => inner.abort();
-  const timer = setTimeout(end, seconds * 1000);
+  const timer = Number.isFinite(seconds) ? setTimeout(end, seconds * 1000) : undefined;
   outer?.addEventListener("abort", end);
   const ended = new Promise((_, reject) => inner.signal.addEventListener("abort", () => reject()));
   try {
