@@ -5,6 +5,8 @@
 # make docs    rewrite what docs/ generates
 # make infra-check  the az commands, Bicep, KQL and workflows, by Microsoft's own programs; installs 700 MB under build/
 # make outdated  what of the dependencies is old, and what is known to be vulnerable
+# make soak    faults in random order under 64 callers for 10 minutes; ARGS="--minutes 1" for less
+# make mutants  changes mint/ one thing at a time and tells what no fast test notices; ARGS="body quota" for less
 # make bench   the speed figures, as ratios to a bare requests loop in the same run
 
 SHELL := /bin/bash
@@ -17,7 +19,7 @@ PYTHON ?= $(shell for p in python3.13 python3 python $$HOME/.pyenv/versions/3.13
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help run test check diagnose docs infra-check outdated bench clean
+.PHONY: soak mutants help run test check diagnose docs infra-check outdated bench clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -76,6 +78,12 @@ build/audit/installed: .venv/installed
 outdated: build/audit/installed
 	@$(BIN)/python -m pip list --outdated --disable-pip-version-check
 	@build/audit/bin/pip-audit --requirement requirements.txt
+
+soak: .venv/installed
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
+mutants: .venv/installed
+	@$(BIN)/python -m benchmarks.mutants $(ARGS)
 
 clean:
 	rm -rf .venv node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build

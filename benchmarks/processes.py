@@ -58,6 +58,11 @@ class Process:
     def __exit__(self, *_exception: object) -> None:
         self.stop()
 
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
     def cpu_seconds(self) -> float:
         """Return the CPU time used so far by the process and those that it started."""
         return sum(_cpu_seconds_of_group(self._process.pid))

@@ -79,12 +79,14 @@ class Upstream(Process):
 class App(Process):
     """This app on the local Functions host, with the required settings and no quota to run into."""
 
-    def __init__(self, upstream: Upstream, name: str = "app") -> None:
+    def __init__(self, upstream: Upstream, name: str = "app", more: Mapping[str, str] | None = None) -> None:
+        """`more`: settings besides the required ones, or in their place."""
         env = {
             "AZURE_OPENAI_ENDPOINT": upstream.url,
             "AZURE_OPENAI_REALTIME_DEPLOYMENT": DEPLOYMENT,
             "MINT_QUOTA": "off",
             **upstream.identity_env(),
+            **(more or {}),
         }
         # What a developer keeps in local.settings.json must not decide the figures.
         command = [sys.executable, "-m", "local.host", "--port", "0", "--settings", "/dev/null"]

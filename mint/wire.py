@@ -12,6 +12,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.util.ssl_ import create_urllib3_context
 
 from mint import __version__
 from mint.replies import Remedy, Reply, UpstreamError
@@ -92,11 +93,21 @@ class _OneUrl(HTTPAdapter):
             request, transport["verify"], proxies=transport["proxies"], cert=transport["cert"]
         )
         pool.ConnectionCls = type("_Tethered", (_Tether, pool.ConnectionCls), {})
+        if pool.scheme == "https":
+            super().cert_verify(pool, request.url, transport["verify"], transport["cert"])  # type: ignore[no-untyped-call]  # requests'
+            # urllib3 would make a context for every connection, and read the whole CA bundle each time.
+            context = create_urllib3_context()
+            context.load_verify_locations(pool.ca_certs, pool.ca_cert_dir)
+            pool.conn_kw["ssl_context"] = context
+            pool.ca_certs = pool.ca_cert_dir = None
         self._pool: ConnectionPool = pool
 
     def get_connection_with_tls_context(self, *_request: Any, **_transport: Any) -> ConnectionPool:  # noqa: ANN401 - requests' own signature
         """Return the pool; requests asks for every request."""
         return self._pool
+
+    def cert_verify(self, conn: ConnectionPool, url: str, verify: Any, cert: Any) -> None:  # noqa: ANN401 - requests' own signature
+        """Do nothing for a request: the pool's context has the certificates."""
 
 
 class _Tether:
