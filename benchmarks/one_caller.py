@@ -4,6 +4,7 @@ The same `requests` caller asks the endpoint, the upstream without it, and a rou
 turn. The client's own cost is in all three, so that it drops out of what is added.
 """
 
+import json
 from collections.abc import Iterator
 from statistics import median
 
@@ -12,6 +13,7 @@ from benchmarks.targets import App, Target, Upstream
 from benchmarks.workers import alternate
 
 ADDED_MS = 2.0
+OWN_MS = 1.0
 BATCH = 20
 
 
@@ -20,9 +22,15 @@ def measure(upstream: Upstream, app: App, bare: Target, effort: float) -> Iterat
     targets = {"endpoint": app.mint, "bare": bare, "empty": app.health}
     for latency, batches in ((0, 40), (20, 10)):
         upstream.set(latency_ms=latency, record=False)
-        yield from _figures(
-            f"One caller, upstream takes {latency} ms", alternate(targets, BATCH, max(3, round(batches * effort)))
-        )
+        section, before = f"One caller, upstream takes {latency} ms", len(app.log())
+        yield from _figures(section, alternate(targets, BATCH, max(3, round(batches * effort))))
+        yield Figure(section, "of it in the app, by its log", _own_ms(app.log()[before:]), "ms", goal=Goal(OWN_MS))
+
+
+def _own_ms(log: str) -> float:
+    """Return the p50 of what the app's log lines have beyond the upstream's time: no client and no host in it."""
+    lines = [json.loads(line[line.index("{") :]) for line in log.splitlines() if '"event": "minted"' in line]
+    return float(median(line["total_ms"] - line["upstream_ms"] for line in lines))
 
 
 def _figures(section: str, batches: dict[str, list[list[float]]]) -> Iterator[Figure]:

@@ -63,6 +63,10 @@ class Process:
         """The process's number."""
         return self._process.pid
 
+    def log(self) -> str:
+        """Return what the process has written so far."""
+        return self._log.read_text("utf-8", "replace")
+
     def cpu_seconds(self) -> float:
         """Return the CPU time used so far by the process and those that it started."""
         return sum(_cpu_seconds_of_group(self._process.pid))
