@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 import uuid
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,6 @@ class Entry:
         self.profile: str | None = None
         self.transcription: str | None = None
         self.trip: Trip | None = None
-        self.over = False
 
 
 def mint_secret(req: func.HttpRequest, service: "Service", entry: Entry) -> dict[str, Any]:
@@ -134,25 +134,30 @@ async def in_thread(req: func.HttpRequest, service: "Service", entry: Entry) -> 
         raise MintError("overloaded", "Too many mints are under way here. Try again in a second.", retry_after=1)
     service.in_flight += 1
     loop = asyncio.get_running_loop()
-    work = loop.run_in_executor(service.threads, mint_secret, req, service, entry)
+    answer: asyncio.Future[dict[str, Any]] = loop.create_future()
 
-    def done(ended: "asyncio.Future[dict[str, Any]]") -> None:
+    def ended(work: "Future[dict[str, Any]]") -> None:
         service.in_flight -= 1
-        if entry.over:  # the caller has had an answer, and not this one
-            ended.cancelled() or ended.exception()
+        if answer.done():  # the caller has had an answer, and not this one
             give_back(entry)
+        elif error := work.exception():
+            answer.set_exception(error)
+        else:
+            answer.set_result(work.result())
 
-    work.add_done_callback(done)
+    work = service.threads.submit(mint_secret, req, service, entry)
+    work.add_done_callback(lambda work: loop.call_soon_threadsafe(ended, work))
     # The worker's own deadline comes first; this one is for what holds a thread beyond it.
     grace = entry.started + service.settings.deadline_seconds + 0.1 - time.monotonic()
-    finished, _ = await asyncio.wait({work}, timeout=grace)
-    tell(service)
-    if not finished:
-        entry.over = True
-        if entry.trip:
-            entry.trip.hang_up()
-        raise MintError("upstream_timeout", "The mint did not end within MINT_DEADLINE_SECONDS. Try again.")
-    return work.result()
+    try:
+        async with asyncio.timeout(grace):
+            return await answer
+    except TimeoutError as error:
+        raise MintError(
+            "upstream_timeout", "The mint did not end within MINT_DEADLINE_SECONDS. Try again."
+        ) from error
+    finally:
+        tell(service)
 
 
 @app.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)

@@ -1,9 +1,8 @@
 """One caller's way upstream: the time and calls it has left, and what its log line tells of it."""
 
-import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 MAX_CALLS = 3
@@ -24,17 +23,10 @@ class Trip:
     upstream_status: int | None = None
     apim_request_id: str | None = None
     region: str | None = None
-    wire: socket.socket | None = field(default=None, repr=False)
     ends_at: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.ends_at = self.deadline
-
-    def hang_up(self) -> None:
-        """End a call that outlives the deadline: a socket's timeout starts anew with every byte that drips in."""
-        if wire := self.wire:
-            with suppress(OSError):  # it has ended by itself
-                wire.shutdown(socket.SHUT_RDWR)
 
     def seconds_left(self) -> float:
         """Return the time that the call under way may take, never below 0."""

@@ -1,0 +1,184 @@
+"""One call over real sockets: what goes out, how long a reply may take, and when a connection is kept."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import count
+
+import pytest
+
+from mint.replies import UpstreamError
+from mint.trip import Trip
+from mint.wire import Wire
+
+BODY = b'{"session":{}}'
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+class Server:
+    """One listener; `script` answers each request of each connection, `received` is what came, as it came."""
+
+    def __init__(self, script: Callable[[socket.socket], None]) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._script = script
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/path?a=b"
+        self.received: list[bytes] = []
+        self.connections = 0
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop taking connections."""
+        self._listener.close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self.connections += 1
+                threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
+
+    def _talk(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            while data := connection.recv(65536):
+                self.received.append(data)
+                self._script(connection)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """`serve(script)`: a server that answers by the script."""
+    started: list[Server] = []
+
+    def start(script: Callable[[socket.socket], None] = lambda connection: connection.sendall(OK)) -> Server:
+        started.append(Server(script))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()
+
+
+def trip(seconds: float = 10.0) -> Trip:
+    """Return a caller's way with that much time."""
+    return Trip(time.monotonic() + seconds)
+
+
+def drip(start: bytes) -> Callable[[socket.socket], None]:
+    """Return a script that sends `start`, and then a byte every 20 ms without end."""
+
+    def script(connection: socket.socket) -> None:
+        connection.sendall(start)
+        for _ in count():
+            time.sleep(0.02)
+            connection.sendall(b"x")
+
+    return script
+
+
+def test_head_and_body_leave_together(serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In two packets they would wake the other side twice."""
+    server, sent = serve(), []
+    send = socket.socket.sendall
+
+    def record(of: socket.socket, data: bytes) -> None:
+        sent.append(bytes(data))
+        send(of, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket.socket, "sendall", record)
+        Wire(server.url, 1).post(BODY, "the-token", trip())
+
+    (received,) = (data for data in sent if data != OK)
+    head, _, body = received.partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    assert lines[0] == "POST /path?a=b HTTP/1.1"
+    assert "Authorization: Bearer the-token" in lines
+    assert "Content-Type: application/json" in lines
+    assert f"Content-Length: {len(BODY)}" in lines
+    assert body == BODY
+
+
+def test_a_connection_is_used_again(serve: Callable[..., Server]) -> None:
+    """As long as the server keeps it open."""
+    server = serve()
+    wire = Wire(server.url, 1)
+
+    for _ in range(3):
+        assert wire.post(BODY, "token", trip()).body == b"{}"
+
+    assert server.connections == 1
+
+
+def test_a_connection_that_was_warmed_is_the_one_that_mints(serve: Callable[..., Server]) -> None:
+    """Warming leaves one in the pool, whatever the reply to its request says."""
+    server = serve(lambda connection: connection.sendall(b"HTTP/1.1 404 Nothing\r\nContent-Length: 2\r\n\r\n{}"))
+    wire = Wire(server.url, 1)
+
+    wire.warm()
+    wire.post(BODY, "token", trip())
+
+    assert server.connections == 1
+    assert server.received[0].startswith(b"GET ")
+    assert b"Authorization" not in server.received[0]
+
+
+def test_a_reply_that_ends_with_its_connection_is_read_whole(serve: Callable[..., Server]) -> None:
+    """The reply holds the socket when http.client has let go of the connection."""
+
+    def once(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{")
+        connection.sendall(b"}")
+        connection.shutdown(socket.SHUT_RDWR)
+
+    server = serve(once)
+    wire = Wire(server.url, 1)
+
+    assert [wire.post(BODY, "token", trip()).body for _ in range(2)] == [b"{}", b"{}"]
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nX-Slow: ",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+    ],
+    ids=["status", "header", "body", "body-without-length"],
+)
+def test_a_reply_that_drips_ends_with_the_trips_share(start: bytes, serve: Callable[..., Server]) -> None:
+    """Each byte starts a socket's timeout anew; what counts is this call's time, so that another can be made."""
+    server = serve(drip(start))
+    way = trip(1.2)
+
+    with pytest.raises(UpstreamError) as caught, way.half_the_time():
+        Wire(server.url, 1).post(BODY, "token", way)
+
+    assert caught.value.code == "upstream_timeout"
+    assert way.seconds_to_deadline() > 0
+
+
+def test_no_time_left_is_not_a_call_without_a_limit(serve: Callable[..., Server]) -> None:
+    """A timeout of 0 would mean a socket that never blocks."""
+    server = serve(lambda _: None)
+
+    with pytest.raises(UpstreamError) as caught:
+        Wire(server.url, 1).post(BODY, "token", trip(0))
+
+    assert caught.value.code == "upstream_timeout"
+
+
+def test_what_is_left_of_a_broken_reply_is_not_read_by_the_next(serve: Callable[..., Server]) -> None:
+    """A connection whose reply was not read to its end is closed and not used again."""
+    replies = iter([b"HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n" + b"x" * 2_000_000, OK])
+    server = serve(lambda connection: connection.sendall(next(replies)))
+    wire = Wire(server.url, 1)
+
+    with pytest.raises(UpstreamError, match="too large"):
+        wire.post(BODY, "token", trip())
+
+    assert wire.post(BODY, "token", trip()).body == b"{}"
+    assert server.connections == 2
