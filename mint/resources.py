@@ -100,15 +100,11 @@ class Resources:
         failure: UpstreamError | None = None
         for number, (endpoint, mints, rest) in enumerate(self._resources):
             if (failure is None or trip.may_call()) and rest.may_try():
-                try:
-                    with trip.leg(last=number == len(self._resources) - 1):
-                        minted = _watched(mints, rest, session, trip)
-                except UpstreamError as error:
-                    if error.code not in _ELSEWHERE:
-                        raise
-                    failure = error
-                else:
-                    return replace(minted, endpoint=endpoint)
+                with trip.leg(last=number == len(self._resources) - 1):
+                    outcome = _try(mints, rest, session, trip)
+                if isinstance(outcome, Minted):
+                    return replace(outcome, endpoint=endpoint)
+                failure = outcome
         if failure:
             raise failure
         endpoint, mints, _ = self._resources[0]
@@ -127,17 +123,14 @@ class Resources:
         ]
 
 
-def _watched(mints: Mints, rest: Rest, session: Session, trip: Trip) -> Minted:
-    """Mint, and tell `rest` how it went."""
+def _try(mints: Mints, rest: Rest, session: Session, trip: Trip) -> Minted | UpstreamError:
+    """Mint, and tell `rest` how it went; return an error that another resource may not have, raise any other."""
     try:
         minted = mints.mint(session, trip)
-    except UpstreamError as error:
-        if error.code in _ELSEWHERE:
+    except BaseException as error:
+        if isinstance(error, UpstreamError) and error.code in _ELSEWHERE:
             rest.failed(error.retry_after)
-        else:
-            rest.unknown()
-        raise
-    except BaseException:
+            return error
         rest.unknown()
         raise
     rest.worked()
