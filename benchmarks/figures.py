@@ -1,40 +1,47 @@
 """Figures, and the table that they are printed in.
 
-A figure stands beside the bare loop's of the same run, because a number of milliseconds alone says as much of the
-machine as of the endpoint.
+A figure stands beside another of the same run, mostly the bare loop's, because a number of milliseconds alone says
+as much of the machine as of the endpoint.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What a figure should be: at most `limit`, or at least."""
+    """What a figure, or its ratio to what stands beside it, should be: at most `limit`, or at least."""
 
     limit: float
     at_least: bool = False
+    of_ratio: bool = False
 
     def met(self, value: float) -> bool:
-        """Tell whether the value is within the goal."""
+        """Tell whether the value, or the ratio, is within the goal."""
         return value >= self.limit if self.at_least else value <= self.limit
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table: what was measured, and the bare loop's counterpart where there is one."""
+    """One line of the table: what was measured, and its counterpart where there is one."""
 
     section: str
     name: str
     value: float
     unit: str = ""
-    bare: float | None = None
+    beside: float | None = None
     goal: Goal | None = None
 
     @property
     def ratio(self) -> float | None:
-        """The value as a multiple of the bare loop's."""
-        return self.value / self.bare if self.bare else None
+        """The value as a multiple of what stands beside it."""
+        return self.value / self.beside if self.beside else None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal is met, if there is one."""
+        judged = self.ratio if self.goal and self.goal.of_ratio else self.value
+        return self.goal.met(judged) if self.goal and judged is not None else None
 
     def as_json(self) -> dict[str, object]:
         """Return the figure for build/benchmarks.json."""
@@ -43,22 +50,23 @@ class Figure:
             "name": self.name,
             "value": self.value,
             "unit": self.unit,
-            "bare": self.bare,
+            "beside": self.beside,
             "ratio": self.ratio,
-            "goal": self.goal and {"limit": self.goal.limit, "at_least": self.goal.at_least},
-            "met": self.goal and self.goal.met(self.value),
+            "goal": self.goal and asdict(self.goal),
+            "met": self.met,
         }
 
     def cells(self) -> list[str]:
         """Return the figure as the cells of its line."""
         goal = verdict = ""
         if self.goal:
-            goal = f"{'>=' if self.goal.at_least else '<='} {number(self.goal.limit)} {self.unit}".strip()
-            verdict = "met" if self.goal.met(self.value) else "NOT MET"
+            unit = "x" if self.goal.of_ratio else self.unit
+            goal = f"{'>=' if self.goal.at_least else '<='} {number(self.goal.limit)} {unit}".strip()
+            verdict = "met" if self.met else "NOT MET"
         return [
             f"  {self.name}",
             f"{number(self.value)} {self.unit}".strip(),
-            "" if self.bare is None else f"{number(self.bare)} {self.unit}".strip(),
+            "" if self.beside is None else f"{number(self.beside)} {self.unit}".strip(),
             "" if self.ratio is None else f"{self.ratio:.2f}",
             goal,
             verdict,
@@ -67,7 +75,7 @@ class Figure:
 
 def table(figures: Sequence[Figure]) -> str:
     """Return the figures as text, each section under its name."""
-    rows = [["", "measured", "bare", "ratio", "goal", ""]]
+    rows = [["", "measured", "beside", "ratio", "goal", ""]]
     for index, figure in enumerate(figures):
         if index == 0 or figures[index - 1].section != figure.section:
             rows.append([figure.section])

@@ -14,7 +14,10 @@ from benchmarks.processes import Process
 MINT_PATH = "/openai/v1/realtime/client_secrets"
 IDENTITY_PATH = "/msi/token"
 API_KEY = "simulated-api-key"
+FUNCTION_KEY = "simulated-function-key"
 DEPLOYMENT = "gpt-realtime"
+QUOTA = "10000/second"
+"""Never used up. Of a second and not of a minute, so that it remembers about as much as a real one."""
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -77,21 +80,23 @@ class Upstream(Process):
 
 
 class App(Process):
-    """This app on the local Functions host, with the required settings and no quota to run into."""
+    """This app on the local Functions host as it is on Azure: with a function key, a quota and its log."""
 
     def __init__(self, upstream: Upstream, name: str = "app", more: Mapping[str, str] | None = None) -> None:
         """`more`: settings besides the required ones, or in their place."""
         env = {
             "AZURE_OPENAI_ENDPOINT": upstream.url,
             "AZURE_OPENAI_REALTIME_DEPLOYMENT": DEPLOYMENT,
-            "MINT_QUOTA": "off",
+            "MINT_QUOTA": QUOTA,
             **upstream.identity_env(),
             **(more or {}),
         }
         # What a developer keeps in local.settings.json must not decide the figures.
-        command = [sys.executable, "-m", "local.host", "--port", "0", "--settings", "/dev/null"]
+        options = ["--port", "0", "--settings", "/dev/null", "--keys", FUNCTION_KEY]
+        command = [sys.executable, "-m", "local.host", *options]
         super().__init__(name, command, env, ready="Functions host listening on ")
-        self.mint = Target("POST", f"{self.url}/api/realtime/client_secrets", _JSON, "{}")
+        mint = f"{self.url}/api/realtime/client_secrets?code={FUNCTION_KEY}"
+        self.mint = Target("POST", mint, _JSON, "{}")
         self.health = Target("GET", f"{self.url}/api/health", {}, "")
 
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import urlsplit
 
-WARM_SECONDS = 0.3
+from benchmarks.window import Window
+
 ANSWER_SECONDS = 30
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
@@ -69,7 +70,8 @@ class Caller:
         self._address = (url.hostname, url.port)
         body = target["body"].encode()
         headers = {"Host": url.netloc, **target["headers"], "Content-Length": str(len(body))}
-        lines = [f"{target['method']} {url.path} HTTP/1.1", *(f"{name}: {text}" for name, text in headers.items())]
+        path = f"{url.path}?{url.query}" if url.query else url.path
+        lines = [f"{target['method']} {path} HTTP/1.1", *(f"{name}: {text}" for name, text in headers.items())]
         self._request = "\r\n".join([*lines, "", ""]).encode() + body
         self._connection = Connection()
 
@@ -86,21 +88,35 @@ class Caller:
 
 
 async def steady(target: dict[str, Any], callers: int, seconds: float) -> dict[str, Any]:
-    """Let each caller ask again as soon as it is answered."""
-    latencies: list[float] = []
+    """Let each caller ask again as soon as it is answered; one that is refused asks no more."""
+    window = Window(callers, seconds)
     statuses: Counter[str] = Counter()
-    counted_from = time.perf_counter() + WARM_SECONDS
-    until = counted_from + seconds
 
     async def keep_asking(caller: Caller) -> None:
-        while (started := time.perf_counter()) < until:
-            statuses[await caller.ask()] += 1
-            # Without those that began in the warm-up or ended after the last moment, the rate is exact.
-            if counted_from <= started and (now := time.perf_counter()) <= until:
-                latencies.append(now - started)
+        status, answered = "200", False
+        while status == "200" and not window.over():
+            began = time.perf_counter()
+            status = await caller.ask()
+            statuses[status] += 1
+            window.note(began)
+            if not answered:
+                window.warm()
+                answered = True
 
     await asyncio.gather(*(keep_asking(Caller(target)) for _ in range(callers)))
-    return {"latencies": latencies, "seconds": seconds, "statuses": statuses, "cpu_seconds": time.process_time()}
+    return {**window.result(), "statuses": statuses, "cpu_seconds": time.process_time()}
+
+
+async def times(target: dict[str, Any], callers: int, number: int) -> dict[str, Any]:
+    """Let callers ask until they have been answered so many times in all."""
+    left, statuses = iter(range(number)), Counter[str]()
+
+    async def keep_asking(caller: Caller) -> None:
+        for _ in left:
+            statuses[await caller.ask()] += 1
+
+    await asyncio.gather(*(keep_asking(Caller(target)) for _ in range(callers)))
+    return {"statuses": statuses}
 
 
 async def bursts(target: dict[str, Any], callers: int, rounds: int, warm_up: int) -> list[dict[str, Any]]:
@@ -118,7 +134,11 @@ async def bursts(target: dict[str, Any], callers: int, rounds: int, warm_up: int
 def main() -> None:
     """Carry out the order."""
     order = json.load(sys.stdin)
-    kinds: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {"steady": steady, "bursts": bursts}
+    kinds: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
+        "steady": steady,
+        "times": times,
+        "bursts": bursts,
+    }
     json.dump(asyncio.run(kinds[order.pop("kind")](**order)), sys.stdout)
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import requests
 
-WARM_SECONDS = 0.3
+from benchmarks.window import Window
+
 WARM_CALLS = 10
 
 
@@ -53,18 +54,24 @@ def _timed(call: Callable[[], str]) -> float:
 
 def threads(target: dict[str, Any], callers: int, seconds: float) -> dict[str, Any]:
     """Call in as many threads as there are callers, each again as soon as it is answered."""
-    latencies: list[float] = []
+    window = Window(callers, seconds)
     seen: list[str] = []  # appending is atomic, counting is not
     cpu_before = time.process_time()
-    counted_from = time.perf_counter() + WARM_SECONDS
-    until = counted_from + seconds
 
     def keep_asking() -> None:
         call = caller(target)
-        while (started := time.perf_counter()) < until:
-            seen.append(call())
-            if counted_from <= started and (now := time.perf_counter()) <= until:
-                latencies.append(now - started)
+        status, answered = "200", False
+        while status == "200" and not window.over():
+            began = time.perf_counter()
+            try:
+                status = call()
+            except requests.RequestException as error:
+                status = type(error).__name__
+            seen.append(status)
+            window.note(began)
+            if not answered:
+                window.warm()
+                answered = True
 
     everybody = [threading.Thread(target=keep_asking) for _ in range(callers)]
     for one in everybody:
@@ -72,7 +79,7 @@ def threads(target: dict[str, Any], callers: int, seconds: float) -> dict[str, A
     for one in everybody:
         one.join()
     cpu = time.process_time() - cpu_before
-    return {"latencies": latencies, "seconds": seconds, "statuses": Counter(seen), "cpu_seconds": cpu}
+    return {**window.result(), "statuses": Counter(seen), "cpu_seconds": cpu}
 
 
 def main() -> None:

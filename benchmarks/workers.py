@@ -41,21 +41,24 @@ def work(client: str, seconds: float, env: Mapping[str, str], /, **order: Any) -
 class Steady:
     """Callers that each asked again at once for a while."""
 
-    latencies: list[float]
-    seconds: float
+    per_second: float
+    calls: list[tuple[float, float]]
+    """When each call that was answered within the window began and ended, in seconds from its beginning."""
+    at: float
+    """When that was, by the clock on the wall."""
     statuses: Counter[str]
     cpu_seconds: float
     """Of the process that called."""
 
     @property
     def sent(self) -> int:
-        """How many requests were answered, those before the clock started among them."""
+        """How many requests were answered, those before the window began among them."""
         return self.statuses.total()
 
     @property
-    def per_second(self) -> float:
-        """Requests answered per second."""
-        return len(self.latencies) / self.seconds
+    def latencies(self) -> list[float]:
+        """Return what each of the calls took."""
+        return [ended - began for began, ended in self.calls]
 
 
 def steady(target: Target, callers: int, seconds: float) -> Steady:
@@ -70,11 +73,26 @@ def requests_threads(target: Target, callers: int, seconds: float, env: Mapping[
     return _steady(work("requests", seconds, env, kind="threads", **order))
 
 
+def times(target: Target, callers: int, number: int) -> None:
+    """Call so many times in all."""
+    result = work(
+        "asyncio", number / 20, {}, kind="times", target=target.as_json(), callers=callers, number=number
+    )
+    _all_answered(Counter(result["statuses"]))
+
+
 def _steady(result: dict[str, Any]) -> Steady:
-    statuses = Counter(result["statuses"])
+    run = Steady(**{**result, "statuses": Counter(result["statuses"])})
+    _all_answered(run.statuses)
+    if not run.calls:
+        raise CannotRunError("No call was answered within the time.")
+    return run
+
+
+def _all_answered(statuses: Counter[str]) -> None:
     if set(statuses) != {"200"}:
-        raise CannotRunError(f"Not every request was answered 200: {dict(statuses)}")
-    return Steady(result["latencies"], result["seconds"], statuses, result["cpu_seconds"])
+        listed = ", ".join(f"{count} x {status}" for status, count in statuses.most_common())
+        raise CannotRunError(f"Not every request was answered 200: {listed}")
 
 
 def alternate(targets: Mapping[str, Target], batch: int, batches: int) -> dict[str, list[list[float]]]:

@@ -60,3 +60,4 @@ SERVERS: dict[str, Callable[[Upstream], tuple[Process, Target]]] = {
     "a naive sample (Flask, gunicorn)": naive,
     "@navai/voice-backend 0.1.3 (Node, Express)": navai,
 }
+PYTHON = frozenset(name for name, start in SERVERS.items() if start is not navai)
