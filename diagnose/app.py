@@ -14,11 +14,9 @@ from typing import Any, Protocol
 import requests
 
 from diagnose.app_words import (
-    APP,
     BROKE_OFF,
     CACHED,
     CLOCK,
-    CORS_MEANS,
     CORS_OPEN,
     NO_CREDENTIAL,
     NOT_THIS_APP,
@@ -27,6 +25,7 @@ from diagnose.app_words import (
     UNREACHABLE,
     judged,
     no_health,
+    not_let_in,
     plain,
     refused,
     why,
@@ -208,8 +207,7 @@ class _Proof:
                 self._say(f"CORS for {origin}", ok=True, text="is let in")
             elif "*" not in granted:
                 text = f"is not let in (the preflight answered {preflight.status_code})"
-                add = f"az functionapp cors add {APP} --allowed-origins {origin}"
-                self._say(f"CORS for {origin}", ok=False, text=text, help=Help(CORS_MEANS, (add,)))
+                self._say(f"CORS for {origin}", ok=False, text=text, help=not_let_in(origin))
         granted_to_all = self._preflight(_STRANGER).headers.get("Access-Control-Allow-Origin")
         if granted_to_all in ("*", _STRANGER):
             self._say("CORS for any other origin", ok=False, text="is let in", help=CORS_OPEN)

@@ -39,10 +39,6 @@ OPEN = Help(
     "Anyone who finds the address can mint at your cost. Make the app ask who is calling.",
     (AUTH_LEVEL,),
 )
-CORS_MEANS = (
-    "A page of that origin cannot call the app. Origins are compared as text: scheme, host and port, no slash at "
-    "the end. With App Service authentication, a preflight that answers 401 is kept from CORS."
-)
 CORS_OPEN = Help(
     "Every website may call the app with what its visitors hold. List the origins instead.",
     (f"az functionapp cors remove {APP} --allowed-origins '*'",),
@@ -55,7 +51,7 @@ NOT_ON = Help(
     "settings.",
     (
         f"az functionapp config appsettings list {APP} > app-settings.json",
-        "python -m diagnose --settings app-settings.json",
+        ".venv/bin/python -m diagnose --settings app-settings.json",
     ),
 )
 
@@ -88,6 +84,15 @@ def why(status: int, said: Mapping[str, Any]) -> Help:
             (f"az functionapp keys list {APP}",),
         )
     return no_health(status)
+
+
+def not_let_in(origin: str) -> Help:
+    """Return what it means that CORS keeps an origin out which should be let in."""
+    return Help(
+        "A page of that origin cannot call the app. Origins are compared as text: scheme, host and port, no slash "
+        "at the end. With App Service authentication, a preflight that answers 401 is kept from CORS.",
+        (f"az functionapp cors add {APP} --allowed-origins {origin}",),
+    )
 
 
 def no_health(status: int) -> Help:

@@ -24,24 +24,24 @@ nobody else."""
 _EPILOG = """\
 examples:
   az login
-  python -m diagnose --endpoint https://RESOURCE.openai.azure.com --deployment gpt-realtime \\
+  .venv/bin/python -m diagnose --endpoint https://RESOURCE.openai.azure.com --deployment gpt-realtime \\
       --transcription-deployment gpt-4o-transcribe
 
   # with the app's own settings
   az functionapp config appsettings list --name APP --resource-group GROUP > app-settings.json
-  python -m diagnose --settings app-settings.json
+  .venv/bin/python -m diagnose --settings app-settings.json
 
   # for a support case: twenty of each, with a key and a second region beside it
-  AZURE_OPENAI_API_KEY=... python -m diagnose --settings app-settings.json --repeat 20 \\
+  AZURE_OPENAI_API_KEY=... .venv/bin/python -m diagnose --settings app-settings.json --repeat 20 \\
       --compare-endpoint https://OTHER.openai.azure.com --report report.md
 
   # prove a published app, after every publish
-  APP_FUNCTION_KEY=... python -m diagnose --app https://APP.azurewebsites.net --origin https://WEB.APP
+  APP_FUNCTION_KEY=... .venv/bin/python -m diagnose --app https://APP.azurewebsites.net --origin https://WEB.APP
 
   # without Azure, against the simulated resource
-  python -m local.azure --port 9900 &
+  .venv/bin/python -m local.azure --port 9900 &
   IDENTITY_ENDPOINT=http://127.0.0.1:9900/msi/token IDENTITY_HEADER=simulated-identity-header \\
-      python -m diagnose --endpoint http://127.0.0.1:9900 --deployment gpt-realtime \\
+      .venv/bin/python -m diagnose --endpoint http://127.0.0.1:9900 --deployment gpt-realtime \\
       --transcription-deployment gpt-4o-transcribe
 
 exit status:

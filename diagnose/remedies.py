@@ -38,6 +38,11 @@ def set_command(settings: dict[str, str]) -> str:
     return f"az functionapp config appsettings set --name APP --resource-group GROUP --settings {pairs}"
 
 
+def unset_command(name: str) -> str:
+    """Return the command that takes an app setting away."""
+    return f"az functionapp config appsettings delete --name APP --resource-group GROUP --setting-names {name}"
+
+
 def _account(current: Current, wanted: str) -> str:
     name = resource_name(current.endpoint)
     query = f"[?properties.customSubDomainName=='{name}'].{wanted}"
@@ -123,15 +128,12 @@ def _said(means: str, *paste: str) -> Callable[[Current, Who | None, str | None]
     return lambda _current, _who, _scope: Help(means, paste)
 
 
-_UNSET_VERSION = (
-    "az functionapp config appsettings delete --name APP --resource-group GROUP "
-    "--setting-names AZURE_OPENAI_API_VERSION"
-)
+_UNSET_VERSION = unset_command("AZURE_OPENAI_API_VERSION")
 _HELP: dict[Fault, Callable[[Current, Who | None, str | None], Help]] = {
     Fault.SETTINGS: _said(
         "Without its settings nothing can be measured. The app's own can be used:",
         "az functionapp config appsettings list --name APP --resource-group GROUP > app-settings.json",
-        "python -m diagnose --settings app-settings.json",
+        ".venv/bin/python -m diagnose --settings app-settings.json",
     ),
     Fault.IDENTITY: _said(
         "There is no token to mint with. On a laptop nobody is signed in; on Azure the app has no identity, or "

@@ -121,7 +121,7 @@ RUNBOOK: Mapping[str, Entry] = {
     "upstream_rejected": Entry(
         "Azure OpenAI answers 400 or 404: a field of the session that it does not know, an api-version, or a host "
         "that is not the resource's.",
-        "The reply's message names the setting or field; `detail` of the log line has Azure's own words.",
+        "The reply's message names the setting or field; `detail` of the log line has Azure's error code.",
         "Correct the profile or the setting; leave `AZURE_OPENAI_API_VERSION` unset.",
     ),
     "transcription_rejected": Entry(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from diagnose.records import API_KEY, Ack, Fault, Findings, Update, Variant
+from diagnose.remedies import unset_command
 from diagnose.tally import LIKELY_CHANCE, State, Tally, chance, compared, elsewhere, tally
 from mint.settings import FLAT_FIELD, GA_FIELD
 
@@ -147,8 +148,7 @@ def _troubles(findings: Findings, with_block: dict[str, Tally], lifetime: Tally)
     if lifetime.failed and now.sends_expires_after:
         yield (
             "The app sends expires_after, which fails callers: take expires_after_seconds out of the profile, and "
-            "az functionapp config appsettings delete --name APP --resource-group GROUP --setting-names "
-            "CLIENT_SECRET_TTL_SECONDS"
+            + unset_command("CLIENT_SECRET_TTL_SECONDS")
         )
     if now.mode == "off":
         return

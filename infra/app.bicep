@@ -11,6 +11,8 @@ param transcriptionDeployment string
 param transcriptionMode string
 param allowedOrigins string[]
 param easyAuthClientId string
+@secure()
+param callerHashKey string
 param redisName string
 param perInstanceConcurrency int
 
@@ -180,6 +182,7 @@ resource settings 'Microsoft.Web/sites/config@2024-04-01' = {
       TRANSCRIPTION_MODE: transcriptionMode
       MAX_CONCURRENT_MINTS: string(perInstanceConcurrency)
       QUOTA_STORAGE_URI: redisUri
+      CALLER_HASH_KEY: callerHashKey
     },
     easyAuth
   )

@@ -45,6 +45,10 @@ param easyAuthClientId string = ''
 @description('SKU of an Azure Managed Redis in which all instances count quotas, such as Balanced_B0. Empty: each instance counts for itself.')
 param redisSku string = ''
 
+@description('Key of the hashes that stand for callers in the log and in Redis, so that they are the same on all instances. Empty: each process makes one up for its log, and Redis gets hashes without a key.')
+@secure()
+param callerHashKey string = ''
+
 @description('Name of the app identity. Another name makes a new identity with the same roles; empty: one made of the environment name.')
 param identityName string = ''
 
@@ -119,6 +123,7 @@ module app 'app.bicep' = {
     transcriptionMode: transcriptionMode
     allowedOrigins: empty(allowedOrigins) ? [] : split(allowedOrigins, ',')
     easyAuthClientId: easyAuthClientId
+    callerHashKey: callerHashKey
     redisName: empty(redisSku) ? '' : redis!.outputs.name
     perInstanceConcurrency: perInstanceConcurrency
   }

@@ -5,10 +5,8 @@ One process, all state in memory; `/_simulator` is its own and has no counterpar
 
 import argparse
 import asyncio
-import errno
 import json
 import random
-import signal
 import ssl
 import sys
 from collections import deque
@@ -22,6 +20,7 @@ from aiohttp import web
 
 from local import client_secrets, identity
 from local.answers import NOT_JSON, PARSED_BODY, resource_not_found
+from local.serving import serve
 from local.switches import Switches, UnknownSwitchError, patched, shown
 from local.transports import Transports
 
@@ -192,32 +191,6 @@ def _control_routes(state: State) -> list[web.RouteDef]:
     ]
 
 
-async def serve(defaults: Switches, address: str, port: int, tls: ssl.SSLContext | None) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit code."""
-    # handler_cancellation: a fault that never answers ends when its client goes away.
-    runner = web.AppRunner(
-        application(State(defaults)), access_log=None, handler_cancellation=True, shutdown_timeout=1
-    )
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, address, port, backlog=1024, ssl_context=tls)
-        await site.start()
-    except OSError as error:
-        taken = error.errno == errno.EADDRINUSE
-        reason = "is in use; choose another with --port" if taken else f"cannot be listened on ({error.strerror})"
-        print(f"Port {port} on {address} {reason}.", file=sys.stderr)
-        await runner.cleanup()
-        return 1
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    scheme = "https" if tls else "http"
-    print(f"Simulated Azure OpenAI listening on {scheme}://{address}:{runner.addresses[0][1]}", flush=True)
-    await stop.wait()
-    await runner.cleanup()
-    return 0
-
-
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local.azure", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--port", type=int, default=9900, help="0 picks a free one (default %(default)s)")
@@ -243,7 +216,12 @@ def main() -> int:
         defaults = patched(Switches(), {"defect": asked.defect, "latency_ms": asked.latency_ms})
     except UnknownSwitchError as error:
         parser.error(str(error))
-    return asyncio.run(serve(defaults, asked.address, asked.port, tls))
+    return asyncio.run(_serve(defaults, asked, tls))
+
+
+async def _serve(defaults: Switches, asked: argparse.Namespace, tls: ssl.SSLContext | None) -> int:
+    app = application(State(defaults))
+    return await serve(app, asked.address, asked.port, "Simulated Azure OpenAI listening on {}".format, tls)
 
 
 if __name__ == "__main__":

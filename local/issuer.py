@@ -5,9 +5,7 @@ Discovery and keys are as OpenID Connect Discovery 1.0 has them; `POST /token` a
 
 import argparse
 import asyncio
-import errno
 import json
-import signal
 import sys
 import time
 import uuid
@@ -19,6 +17,8 @@ import jwt
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from local.serving import serve
 
 DISCOVERY = "/.well-known/openid-configuration"
 KEYS = "/keys"
@@ -195,36 +195,19 @@ def application(issuer: Issuer) -> web.Application:
     return app
 
 
-async def serve(address: str, port: int) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit code."""
-    issuer = Issuer()
-    runner = web.AppRunner(application(issuer), access_log=None, handler_cancellation=True, shutdown_timeout=1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, address, port).start()
-    except OSError as error:
-        taken = error.errno == errno.EADDRINUSE
-        reason = "is in use; choose another with --port" if taken else f"cannot be listened on ({error.strerror})"
-        print(f"Port {port} on {address} {reason}.", file=sys.stderr)
-        await runner.cleanup()
-        return 1
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    issuer.base = f"http://{address}:{runner.addresses[0][1]}"
-    print(f"OIDC issuer listening on {issuer.base}", flush=True)
-    await stop.wait()
-    await runner.cleanup()
-    return 0
-
-
 def main() -> int:
     """Run the issuer from the command line."""
     parser = argparse.ArgumentParser(prog="python -m local.issuer", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--port", type=int, default=9901, help="0 picks a free one (default %(default)s)")
     parser.add_argument("--address", default="127.0.0.1", help="default %(default)s")
     asked = parser.parse_args()
-    return asyncio.run(serve(asked.address, asked.port))
+    issuer = Issuer()
+
+    def listening(url: str) -> str:
+        issuer.base = url
+        return f"OIDC issuer listening on {url}"
+
+    return asyncio.run(serve(application(issuer), asked.address, asked.port, listening))
 
 
 if __name__ == "__main__":

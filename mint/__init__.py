@@ -3,4 +3,4 @@
 Nothing here imports azure.functions, and nothing needs a setting until a request arrives.
 """
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

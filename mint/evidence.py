@@ -122,7 +122,7 @@ class Evidence:
                 {
                     "event": "transcription_evidence",
                     "mint_time_works": works,
-                    "message": _WORDS[self._adopts, works],
+                    "advice": _WORDS[self._adopts, works],
                 }
             )
 

@@ -4,7 +4,7 @@ Counted per process, so that each instance grants the whole quota, unless QUOTA_
 for as long as that Redis is down.
 """
 
-import hashlib
+import hmac
 import math
 import secrets
 import threading
@@ -45,6 +45,8 @@ class Quota:
 
             windows = parse_many(settings.mint_quota)
         self._clock = clock
+        # Not a random one, as for the log: instances that share a Redis have to agree on a caller's name.
+        self._hash_key = (settings.caller_hash_key or "").encode()
         self._here = Count(windows) if windows else None
         self._shared = None
         if windows and settings.quota_storage_uri != "memory://":
@@ -59,7 +61,8 @@ class Quota:
         """
         if not self._here:
             return None
-        spent = Spent(hashlib.sha256(caller.encode()).hexdigest(), secrets.token_hex(8), self._clock())
+        name = hmac.digest(self._hash_key, caller.encode(), "sha256").hex()
+        spent = Spent(name, secrets.token_hex(8), self._clock())
         wait = self._shared.spend(spent.key, spent.id) if self._shared else None
         if wait is None:
             wait = self._here.spend(spent.key, spent.at)

@@ -67,8 +67,10 @@ class SharedCount:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="quota")
         self._lock = threading.Lock()
         self._up = True
+        self._down_since = 0.0
         self._ping_at = 0.0
         self._warn_at = float("-inf")
+        self._warned = False
         self._notices: list[Json] = []
 
     def spend(self, key: str, mint_id: str) -> float | None:
@@ -100,10 +102,11 @@ class SharedCount:
     def _down(self, error: Exception) -> None:
         with self._lock:
             now = self._clock()
-            self._up = False
+            if self._up:
+                self._up, self._down_since = False, now
             self._ping_at = now + PING_EVERY
             if now >= self._warn_at + WARN_EVERY:
-                self._warn_at = now
+                self._warn_at, self._warned = now, True
                 self._notices.append(
                     {
                         "event": "quota_storage_down",
@@ -125,7 +128,15 @@ class SharedCount:
         except (RedisError, OSError, UnicodeError) as error:
             self._down(error)
         else:
+            self._is_up()
+
+    def _is_up(self) -> None:
+        with self._lock:
             self._up = True
+            if self._warned:  # one that comes and goes is told once a minute too
+                self._warned = False
+                seconds = round(self._clock() - self._down_since)
+                self._notices.append({"event": "quota_storage_up", "down_seconds": seconds})
 
 
 def _name(key: str) -> str:

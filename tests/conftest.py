@@ -68,10 +68,7 @@ class Endpoint:
 def required(azure_process: SimulatedAzure) -> dict[str, str]:
     """The environment of an app with nothing but what is required, and transcription."""
     return {
-        **azure_process.identity_env,
-        "AZURE_OPENAI_ENDPOINT": azure_process.url,
-        "AZURE_OPENAI_REALTIME_DEPLOYMENT": "gpt-realtime",
-        "AZURE_OPENAI_TRANSCRIPTION_DEPLOYMENT": "gpt-4o-transcribe",
+        **azure_process.app_env,
         "TRANSCRIPTION_PROBE_SECONDS": "0",  # a probe is a mint more, and tests count mints
         "MINT_QUOTA": "off",  # every test is the same caller: off Azure there is one bucket
     }

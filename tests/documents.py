@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>[\w-]*)[^\n]*\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
 )
+_CALLED = re.compile(r"`((?:make|azd?|func|gh|git|curl|npm|npx|openssl|cp|(?:\.venv/bin/)?python) [^`]+)`")
 _STUB = """\
 #!{python} -IS
 import json, sys
@@ -65,6 +66,16 @@ def blocks(document: Path) -> list[Block]:
         line = text.count("\n", 0, match.start()) + 1
         found.append(Block(str(document.relative_to(ROOT)), line, match["language"], inner))
     return found
+
+
+def inline(document: Path) -> list[Block]:
+    """Return the commands that stand in a Markdown document's sentences, between backquotes."""
+    text = document.read_text("utf-8")
+    prose = _FENCE.sub(lambda fenced: "\n" * fenced[0].count("\n"), text)
+    return [
+        Block(str(document.relative_to(ROOT)), prose.count("\n", 0, match.start()) + 1, "sh", match[1])
+        for match in _CALLED.finditer(prose)
+    ]
 
 
 def commands(script: str) -> list[list[str]]:

@@ -1,7 +1,7 @@
 """`make infra-check`: what infra/ and the documents say, held against Microsoft's own programs. Needs no Azure.
 
 Runs in an environment of its own, with azure-cli and pycep-parser, and Microsoft's KQL language service beside it:
-1. every `az` command in the documents goes through azure-cli's own parser;
+1. every `az` command of the documents, the workflows and the doctor goes through azure-cli's own parser;
 2. every resource in the Bicep files has only properties that Azure's management SDK knows, by its models;
 3. every query in infra/queries is free of errors for Microsoft's KQL service, over the columns of `traces`.
 No package of PyPI, npm or Debian was found that contains the Bicep compiler, so that none of this compiles Bicep.
@@ -22,8 +22,9 @@ from azure.cli.core import get_default_cli
 
 from tests.bicep import resources
 from tests.documents import ROOT, blocks, commands
+from tests.pasted import pasted
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = sorted(file for where in (".", "docs", "clients") for file in (ROOT / where).glob("*.md"))
 
 # The model that describes each type of resource; what is not here is said to be unchecked.
 MODELS = {
@@ -52,15 +53,13 @@ NEWER = {
 def az_problems() -> Iterator[str]:
     """Yield each `az` command that azure-cli's parser refuses."""
     count = 0
-    for document in DOCUMENTS:
-        for block in blocks(document):
-            if block.language != "sh":
-                continue
-            for name, *arguments in commands(block.text):
-                if name == "az":
-                    count += 1
-                    if refusal := refused(arguments):
-                        yield f"{block}: az {' '.join(arguments)}\n    {refusal}"
+    written = [block for document in DOCUMENTS for block in blocks(document) if block.language == "sh"]
+    for block in [*written, *pasted()]:
+        for name, *arguments in commands(block.text):
+            if name == "az":
+                count += 1
+                if refusal := refused(arguments):
+                    yield f"{block}: az {' '.join(arguments)}\n    {refusal}"
     say(f"az: {count} commands through azure-cli's parser")
 
 

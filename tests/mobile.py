@@ -141,14 +141,9 @@ def capture() -> dict[str, str]:
     with ExitStack() as running:
         azure = SimulatedAzure("--defect", "all-fails")
         running.callback(azure.stop)
-        settings = {
-            **azure.identity_env,
-            "AZURE_OPENAI_ENDPOINT": azure.url,
-            "AZURE_OPENAI_REALTIME_DEPLOYMENT": "gpt-realtime",
-            "AZURE_OPENAI_TRANSCRIPTION_DEPLOYMENT": "gpt-4o-transcribe",
-        }
-        host = running.enter_context(Host(settings, "--keys", _KEY))
-        mint_time = running.enter_context(Host(settings | {"TRANSCRIPTION_MODE": "mint_time"}, "--keys", _KEY))
+        mint_time_env = azure.app_env | {"TRANSCRIPTION_MODE": "mint_time"}
+        host = running.enter_context(Host(azure.app_env, "--keys", _KEY))
+        mint_time = running.enter_context(Host(mint_time_env, "--keys", _KEY))
         hello = _hello(Path(running.enter_context(tempfile.TemporaryDirectory())))
         url, mint_time_url = (f"{one.url}/api/realtime/client_secrets" for one in (host, mint_time))
         key = {"x-functions-key": _KEY}

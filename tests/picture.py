@@ -53,13 +53,7 @@ def main() -> None:
     with ExitStack() as running:
         azure = SimulatedAzure("--defect", "all-fails")
         running.callback(azure.stop)
-        settings = {
-            **azure.identity_env,
-            "AZURE_OPENAI_ENDPOINT": azure.url,
-            "AZURE_OPENAI_REALTIME_DEPLOYMENT": "gpt-realtime",
-            "AZURE_OPENAI_TRANSCRIPTION_DEPLOYMENT": "gpt-4o-transcribe",
-        }
-        host = running.enter_context(Host(settings, "--page", str(ROOT / "clients/web")))
+        host = running.enter_context(Host(azure.app_env, "--page", str(ROOT / "clients/web")))
         profile = Path(running.enter_context(tempfile.TemporaryDirectory()))
         browser = running.enter_context(Browser(executable, profile))
         page = talked(browser, f"{host.url}/")

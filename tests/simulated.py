@@ -67,6 +67,12 @@ class SimulatedAzure:
             "IDENTITY_ENDPOINT": f"{self.url}{IDENTITY}",
             "IDENTITY_HEADER": "simulated-identity-header",
         }
+        self.app_env = {  # what is required, and transcription
+            **self.identity_env,
+            "AZURE_OPENAI_ENDPOINT": self.url,
+            "AZURE_OPENAI_REALTIME_DEPLOYMENT": "gpt-realtime",
+            "AZURE_OPENAI_TRANSCRIPTION_DEPLOYMENT": "gpt-4o-transcribe",
+        }
 
     def _read(self, stdout: TextIO) -> None:
         for line in stdout:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mint import __version__
 from mint.settings import Settings, app_settings
 from tests.hosting import ROOT
 
@@ -52,6 +53,22 @@ def test_the_sample_settings_hold_every_setting_and_are_valid() -> None:
     for declared in app_settings():
         if values[declared.metadata["name"]] and declared.default not in (MISSING, None):
             assert declared.metadata["parse"](values[declared.metadata["name"]]) == declared.default
+
+
+def test_the_version_is_in_one_place() -> None:
+    """`mint/__init__.py` has it; the changelog tells of it first, and what is generated repeats it."""
+    release = re.search(
+        r"^## (\S+) — (\d{4}-\d\d-\d\d)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE
+    )
+    texts = [
+        name for name in TRACKED if Path(name).suffix in {".py", ".md", ".yaml", ".yml", ".bicep", ".txt", ".toml"}
+    ]
+    whole = re.compile(rf"(?<![\d.]){re.escape(__version__)}(?!\.?\d)")
+    holding = [name for name in texts if (ROOT / name).exists() and whole.search((ROOT / name).read_text("utf-8"))]
+
+    assert release is not None
+    assert release[1] == __version__
+    assert set(holding) == {"mint/__init__.py", "CHANGELOG.md", "docs/diagnose-report.md"}
 
 
 @pytest.mark.parametrize("document", [name for name in TRACKED if name.endswith(".md")])

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -16,12 +17,18 @@ from diagnose.options import parser as diagnose_parser
 from diagnose.options import target_from
 from local.host import parse_arguments
 from tests.browser import without
-from tests.documents import ROOT, Block, blocks, commands
+from tests.documents import ROOT, Block, blocks, commands, inline
+from tests.pasted import pasted
 from tests.test_docs import TRACKED
 
 DOCUMENTS = sorted(ROOT / name for name in TRACKED if name.endswith(".md") and (ROOT / name).exists())
 BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
-SHELL = [block for block in BLOCKS if block.language == "sh"]
+PASTED = pasted()
+SHELL = [
+    *(block for block in BLOCKS if block.language == "sh"),
+    *(block for document in DOCUMENTS for block in inline(document)),
+    *PASTED,
+]
 
 CHECKED = {"sh", "json", "js", "python"}
 ELSEWHERE = {"kql", "http"}  # tests/test_operations.py, tests/test_mobile_docs.py
@@ -42,6 +49,15 @@ def test_every_block_says_its_language() -> None:
 def test_a_shell_block_runs(block: Block) -> None:
     """Bash runs each block to its end, over stand-ins that only note what they are called with."""
     assert run_by(block)
+
+
+def test_every_command_of_the_doctor_is_among_those() -> None:
+    """It has its `az` commands in three files, all of which tests/pasted.py reads."""
+    files = (ROOT / "diagnose").glob("*.py")
+    having = {file.stem for file in files if re.search(r"\baz [a-z]+ [a-z-]+ ", file.read_text("utf-8"))}
+
+    assert having == {"app_words", "options", "remedies"}
+    assert len(PASTED) > 20
 
 
 @pytest.mark.parametrize("block", [one for one in BLOCKS if one.language == "json"], ids=str)
@@ -79,6 +95,19 @@ def test_every_make_target_in_a_document_exists() -> None:
     assert targets <= known
 
 
+def test_every_module_that_is_run_exists() -> None:
+    """`python -m` is given a module of this repository, or of Python's."""
+    named = {
+        arguments[1]
+        for block in SHELL
+        for name, *arguments in run_by(block)
+        if name == "python" and arguments[:1] == ["-m"]
+    }
+
+    assert len(named) > 5
+    assert [name for name in named if find_spec(name) is None] == []
+
+
 def test_the_doctors_and_the_hosts_options_are_theirs() -> None:
     """`python -m diagnose` and `python -m local.host` take every option that a document gives them."""
     calls = [
@@ -89,7 +118,7 @@ def test_the_doctors_and_the_hosts_options_are_theirs() -> None:
     ]
     doctor = [arguments[2:] for arguments in calls if arguments[1] == "diagnose"]
 
-    assert len(doctor) > 3
+    assert len(doctor) > 10
     for arguments in doctor:
         asked = diagnose_parser().parse_args(arguments)
         if asked.app:
@@ -103,7 +132,9 @@ def test_azd_is_given_variables_that_the_parameters_read() -> None:
     """What the documents set with azd is read by the parameters file, and all that it reads is in the tutorial."""
     parameters = (ROOT / "infra/main.parameters.json").read_text("utf-8")
     read = set(re.findall(r"\$\{(\w+)", parameters)) - {"AZURE_ENV_NAME", "AZURE_LOCATION"}
-    given = {call[3] for block in SHELL for call in run_by(block) if call[:3] == ["azd", "env", "set"]}
+    given = {
+        call[3] for block in SHELL for call in run_by(block) if call[:3] == ["azd", "env", "set"] and call[3:]
+    }
     tutorial = (ROOT / "docs/tutorial.md").read_text("utf-8")
 
     assert given
@@ -122,7 +153,7 @@ def slugs(document: Path) -> set[str]:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_anchor_exists(document: Path) -> None:
     """A link to a heading finds it, in the same document or in another."""
-    links = re.findall(r"\]\((?!https?://)([^)#]*)#([^)]+)\)", document.read_text("utf-8"))
+    links = re.findall(r"\]\((?!https?://)((?:[^)#]*\.md)?)#([^)]+)\)", document.read_text("utf-8"))
 
     missing = [
         (target, anchor)
@@ -143,12 +174,19 @@ def test_the_picture_has_words_and_a_dark_scheme() -> None:
 
 
 def test_the_threat_model_names_tests_that_exist() -> None:
-    """Each defence is linked to a test file."""
+    """Each defence is linked to a function of a test file, and every threat says what of it is tested."""
     text = (ROOT / "docs/security.md").read_text("utf-8")
-    linked = set(re.findall(r"\]\(\.\./(tests/\w+\.py)\)", text))
+    linked = re.findall(r"\]\(\.\./(tests/\w+\.py)#?(\w*)\)", text)
+    threats = re.findall(r"^## (A .+?)\n(.*?)(?=^## )", text, re.MULTILINE | re.DOTALL)
 
-    assert len(linked) >= 10
-    assert all((ROOT / name).exists() for name in linked)
+    missing = [
+        (file, name)
+        for file, name in linked
+        if not name or not re.search(rf"^def {name}\(", (ROOT / file).read_text("utf-8"), re.MULTILINE)
+    ]
+    assert missing == []
+    assert len(threats) >= 6
+    assert [threat for threat, told in threats if "](../tests/" not in told] == []
 
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))

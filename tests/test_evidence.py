@@ -135,9 +135,9 @@ def test_a_change_is_told_once_with_what_to_do(adopts: bool) -> None:  # noqa: F
 
     assert [notice["mint_time_works"] for notice in notices] == [False, True, False]
     assert {notice["event"] for notice in notices} == {"transcription_evidence"}
-    assert [set(notice) for notice in notices] == [{"event", "mint_time_works", "message"}] * 3
-    assert all("TRANSCRIPTION_MODE" in notice["message"] for notice in notices)
-    assert ("and it is in use" in notices[1]["message"]) == adopts
+    assert [set(notice) for notice in notices] == [{"event", "mint_time_works", "advice"}] * 3
+    assert all("TRANSCRIPTION_MODE" in notice["advice"] for notice in notices)
+    assert ("and it is in use" in notices[1]["advice"]) == adopts
     assert case.evidence.take_notices() == []
 
 

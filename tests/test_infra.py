@@ -195,6 +195,7 @@ def test_the_settings_satisfy_the_app() -> None:
         "TRANSCRIPTION_MODE": "",
         "MAX_CONCURRENT_MINTS": "64",
         "QUOTA_STORAGE_URI": "",
+        "CALLER_HASH_KEY": "",
     }
     ours = {declared.metadata["name"] for declared in app_settings()}
     read = Settings.read(filled | {"WEBSITE_SITE_NAME": "app"})
@@ -250,6 +251,16 @@ def test_no_output_holds_a_secret() -> None:
     outputs = json.dumps([parse(file).get("outputs", {}) for file in FILES])
 
     assert not re.search(r"list_?keys|primaryKey|ConnectionString|redisUri", outputs, re.IGNORECASE)
+
+
+def test_a_key_is_a_secure_parameter() -> None:
+    """What azd hands over as a secret is kept out of the deployment's history too."""
+    secure = {file.name: re.findall(r"@secure\(\)\nparam (\w+)", file.read_text("utf-8")) for file in FILES}
+
+    assert {name: found for name, found in secure.items() if found} == {
+        "app.bicep": ["callerHashKey"],
+        "main.bicep": ["callerHashKey"],
+    }
 
 
 def test_each_alert_has_its_query() -> None:

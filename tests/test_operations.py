@@ -132,7 +132,7 @@ def test_a_query_is_of_one_piece(file: Path) -> None:
 
 
 def test_counts_survive_sampling() -> None:
-    """host.json samples, so that what counts mints sums itemCount: count() would be too few under load."""
+    """What counts mints sums itemCount: should host.json be changed to sample traces, count() would be too few."""
     for file in FILES:
         text = file.read_text("utf-8")
         if "minted" in text and "percentile" not in text:

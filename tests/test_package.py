@@ -197,18 +197,23 @@ def test_every_module_that_ships_imports_from_the_package_alone(running: Running
 def test_the_package_is_small_and_starts_soon(
     package: Package, running: Running, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its size and its start, from process to indexed, are printed, and stay far below what Flex allows (30 s)."""
+    """Its size and its cold start, from process to indexed, are printed and bounded; Flex allows 30 s for a start.
+
+    The bound that counts is of processor time, which other programs on the machine do not add to.
+    """
     ours = sum((package.path / name).stat().st_size for name in PRODUCT)
     whole = sum(file.stat().st_size for file in package.files)
     with capsys.disabled():
         print(  # noqa: T201 - the figures are this test's second purpose
             f"\nThe package: {ours / 1024:.0f} KiB of ours, {whole / MEBIBYTE:.0f} MiB with its dependencies; "
-            f"indexed {running.start['seconds']} s after the process began."
+            f"indexed {running.start['seconds']} s after the process began, of which the processor was busy "
+            f"{running.start['cpu_seconds']} s."
         )
 
     assert running.start["routes"] == ["health", "realtime/client_secrets"]
-    assert ours < MEBIBYTE // 2
-    assert whole < 80 * MEBIBYTE
+    assert ours < MEBIBYTE // 4
+    assert whole < 40 * MEBIBYTE
+    assert running.start["cpu_seconds"] < 3
     assert running.start["seconds"] < 15
 
 
@@ -240,6 +245,15 @@ def test_every_dependency_is_bounded(name: str) -> None:
     wanted = [line for line in lines if line and not line.startswith("-r ")]
     assert wanted
     assert [line for line in wanted if "==" not in line and not re.search(r">=.+,<", line)] == []
+
+
+def test_every_npm_package_is_pinned() -> None:
+    """What the clients' tests install is named by its very version."""
+    wanted = json.loads((ROOT / "package.json").read_text("utf-8"))["devDependencies"]
+
+    assert [
+        name for name, version in wanted.items() if not re.fullmatch(r"(npm:[\w/@-]+@)?\d+\.\d+\.\d+", version)
+    ] == []
 
 
 def test_the_runtime_is_pinned() -> None:

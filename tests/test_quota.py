@@ -16,9 +16,9 @@ from limits import parse_many
 from mint.errors import MintError
 from mint.quota import Count, Quota
 from mint.settings import Settings
-from mint.shared_count import SharedCount
+from mint.shared_count import PING_EVERY, SharedCount
 from tests.conftest import Endpoint
-from tests.simulated import SimulatedAzure
+from tests.simulated import SimulatedAzure, until
 from tests.stores import PASSWORD, Store
 from tests.test_callers import EASY_AUTH, signed_in
 from tests.test_settings import REQUIRED
@@ -193,6 +193,100 @@ def test_memory_is_bounded_however_many_callers_come() -> None:
     assert count.callers() == 1000
     assert count.spend("99999", 0.0) == 0
     assert count.spend("99999", 0.0) == 60
+
+
+def test_room_is_made_by_who_has_not_minted_for_longest() -> None:
+    """And not by who came first: whoever goes on minting stays counted."""
+    count = Count(parse_many("2/minute"), max_callers=2)
+    for caller in ("ann", "bob", "ann", "new"):
+        assert count.spend(caller, 0.0) == 0
+
+    assert count.spend("ann", 0.0) == 60
+    assert count.callers() == 2
+
+
+def test_who_was_given_everything_back_is_forgotten() -> None:
+    """Nothing is kept of them, and the next caller is counted as ever."""
+    quota, _ = quota_of("1/minute")
+    spent = quota.spend("ann")
+    assert spent
+
+    quota.give_back(spent)
+
+    assert quota._here
+    assert quota._here.callers() == 0
+    assert [spends(quota, "bob"), spends(quota, "bob")] == [True, False]
+
+
+def test_what_is_kept_of_a_caller_is_not_printed() -> None:
+    """The key stands for a person, and what is spent ends up in debuggers."""
+    quota, _ = quota_of("1/minute")
+    spent = quota.spend("ann@example.com")
+
+    assert spent
+    assert spent.key not in repr(spent)
+    assert "ann" not in repr(spent) + spent.key
+
+
+class Shared:
+    """Stands for the count in Redis: the waits that it answers with (None: it is down), and what it is told."""
+
+    def __init__(self, *waits: float | None) -> None:
+        self.waits = list(waits)
+        self.spent: list[tuple[str, str]] = []
+        self.given_back: list[tuple[str, str]] = []
+
+    def spend(self, *mint: str) -> float | None:
+        self.spent.append(mint)  # type: ignore[arg-type]  # key and id
+        return self.waits.pop(0)
+
+    def give_back(self, *mint: str) -> None:
+        self.given_back.append(mint)  # type: ignore[arg-type]  # key and id
+
+    def take_notices(self) -> list[dict[str, Any]]:
+        return [{"event": "quota_storage_down"}]
+
+
+def quota_with(shared: Shared) -> Quota:
+    quota, _ = quota_of("2/minute", QUOTA_STORAGE_URI="redis://127.0.0.1:1")
+    quota._shared = shared  # type: ignore[assignment]
+    return quota
+
+
+def test_what_redis_admits_is_counted_here_too() -> None:
+    """A Redis that goes down does not fill every quota again."""
+    quota = quota_with(Shared(0.0, 0.0, None))
+
+    assert [spends(quota) for _ in range(3)] == [True, True, False]
+
+
+def test_what_redis_refuses_is_not_counted_here() -> None:
+    """The wait is Redis's, in whole seconds, and when it goes down the caller has all of the local quota."""
+    quota = quota_with(Shared(12.3, 12.3, None, None))
+
+    waits = [refused_for(quota), refused_for(quota)]
+
+    assert waits == [13, 13]
+    assert [spends(quota), spends(quota)] == [True, True]
+
+
+def test_what_is_given_back_is_given_back_in_redis_too() -> None:
+    """By the mint's own id, so that other instances' mints stay counted; and here."""
+    shared = Shared(0.0, 0.0, None)
+    quota = quota_with(shared)
+    first = quota.spend("ann")
+    quota.spend("ann")
+    assert first
+
+    quota.give_back(first)
+
+    assert shared.given_back == shared.spent[:1] == [(first.key, first.id)]
+    assert spends(quota)
+
+
+def test_what_redis_has_to_say_reaches_the_log() -> None:
+    """Through the one place where notices are taken."""
+    assert quota_with(Shared()).take_notices() == [{"event": "quota_storage_down"}]
 
 
 def test_a_caller_over_quota_costs_no_upstream_call(
@@ -379,12 +473,17 @@ def test_nobody_waits_longer_than_a_quarter_second_whatever_redis_does() -> None
 
 
 def test_nothing_in_redis_names_a_caller(store: Store) -> None:
-    """Keys are hashes: whoever reads the store learns no address and no subject."""
-    quota, _ = shared(store, "2/minute")
+    """Names are hashes, the same on all instances, and keyed where CALLER_HASH_KEY is set."""
+    caller = '["easy_auth", "aad", "ann@example.com"]'
 
-    quota.spend('["easy_auth", "aad", "ann@example.com"]')
+    names = []
+    for key in ("", "", "k" * 32, "k" * 32, "l" * 32):
+        shared(store, "2/minute", CALLER_HASH_KEY=key)[0].spend(caller)
+        names.append(store.command("KEYS", "*")[0])  # type: ignore[index]
+        store.command("FLUSHDB")
 
-    assert re.fullmatch(r"mint_quota:[0-9a-f]{64}", store.command("KEYS", "*")[0])  # type: ignore[index]
+    assert all(re.fullmatch(r"mint_quota:[0-9a-f]{64}", name) for name in names)
+    assert [names.index(name) for name in names] == [0, 0, 2, 2, 4]
 
 
 @pytest.mark.parametrize("how", ["stop", "hang"])
@@ -452,6 +551,37 @@ def test_the_warning_comes_once_a_minute(store: Store) -> None:
     assert PASSWORD not in json.dumps(notices)
     assert "127.0.0.1" not in json.dumps(notices)
     assert PASSWORD not in repr(vars(quota))
+
+
+def test_the_return_of_redis_is_told_once(store: Store) -> None:
+    """With the seconds since the first failure; of one that goes again within the minute neither is told."""
+    quota, clock = shared(store, "100000/day")
+    count = quota._shared
+    assert count
+    told: list[list[dict[str, Any]]] = []
+    for pause, outage in ((0, 45), (0, 5), (60, 5)):
+        clock.now += pause
+        store.stop()
+        quota.spend("ann")
+        clock.now += 2
+        quota.spend("ann")
+        until(lambda: count._ping_at == clock.now + PING_EVERY)  # a ping that failed
+        clock.now += outage - 2
+        store.start()
+        quota.spend("ann")
+        until(lambda: count._up)
+        quota.spend("ann")
+        told.append(quota.take_notices())
+    count._redis.close()  # the traceback of a failure would hold it until the collector comes
+
+    assert [[notice["event"] for notice in notices] for notices in told] == [
+        ["quota_storage_down", "quota_storage_up"],
+        [],
+        ["quota_storage_down", "quota_storage_up"],
+    ]
+    assert [notices[1] for notices in told if notices] == [
+        {"event": "quota_storage_up", "down_seconds": seconds} for seconds in (45, 5)
+    ]
 
 
 def until_pinged(quota: Quota) -> None:

@@ -4,8 +4,12 @@ The upstream here is a stand-in for Azure's half of `Upstream.send`, so that any
 with the clock in hand; tests/test_auto.py runs the same over HTTP.
 """
 
+import json
+import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,11 +17,13 @@ from hypothesis import strategies as st
 
 from mint.errors import MintError
 from mint.evidence import LONGEST_INTERVAL
+from mint.profiles import DIRECTORY, SCHEMA_FILE
 from mint.replies import Minted, Remedy, UpstreamError
 from mint.session import Session, with_block
-from mint.settings import Settings
+from mint.settings import FLAT_FIELD, GA_FIELD, Settings
 from mint.transcription import SHORTEST_LIFETIME, Transcription
 from mint.trip import Trip
+from tests.simulated import until
 
 pytestmark = pytest.mark.workaround
 BLOCK = {"model": "transcribe"}
@@ -89,6 +95,7 @@ class World:
 
     mode: str = "auto"
     interval: int = INTERVAL
+    place: str = GA_FIELD
     now: float = 0.0
     azure: Azure = field(default_factory=Azure)
     probes: list[Callable[[], None]] = field(default_factory=list)
@@ -99,6 +106,7 @@ class World:
             deployment="realtime",
             transcription_deployment="transcribe",
             transcription_mode=self.mode,
+            transcription_field=self.place,
             probe_seconds=self.interval,
         )
         self.app = Transcription(
@@ -310,7 +318,7 @@ def test_the_log_line_names_the_setting_to_change() -> None:
 
     (notice,) = world.app.take_notices()
     assert notice["event"] == "transcription_evidence"
-    assert "Set TRANSCRIPTION_MODE to mint_time" in notice["message"]
+    assert "Set TRANSCRIPTION_MODE to mint_time" in notice["advice"]
 
 
 def test_mint_time_never_probes() -> None:
@@ -334,6 +342,169 @@ def test_health_in_mint_time_says_what_a_mint_would(state: str, says: str) -> No
     assert minted.configured == says == health["configured"]
     assert health["mint_time_works"] is (state == "works")
     assert world.app.take_notices() == []
+
+
+@dataclass
+class Refusing(Azure):
+    """Azure, always with the same refusal; `taken_as_final` is what its caller makes of it."""
+
+    error: UpstreamError = DOWN
+    taken_as_final: bool | None = None
+
+    def send(
+        self,
+        session: Session,
+        trip: Trip,  # noqa: ARG002 - the half of Upstream.send that matters here
+        *,
+        transcribed: bool = False,
+        final: Callable[[UpstreamError], bool] = lambda _: False,
+    ) -> Minted:
+        self.calls.append((transcribed, session.expires_after_seconds))
+        self.taken_as_final = final(self.error)
+        raise self.error
+
+
+def rejected(param: str | None = None, text: str = "") -> UpstreamError:
+    return UpstreamError("upstream_rejected", "x", upstream_status=400, param=param, upstream_text=text)
+
+
+@pytest.mark.parametrize(
+    ("error", "blamed"),
+    [
+        (refusal(500, remedy=Remedy.AGAIN), True),
+        (rejected(param="session.audio.input.transcription.model"), True),
+        (rejected(text="Unknown parameter: 'session.input_audio_transcription'."), True),
+        (rejected(param="session.audio.output.voice"), False),
+        (rejected(), False),
+        (refusal(503, remedy=Remedy.AGAIN), False),
+        (UpstreamError("upstream_timeout", "late"), False),
+    ],
+)
+def test_mint_time_says_that_it_was_the_block(error: UpstreamError, blamed: bool) -> None:  # noqa: FBT001 - an expectation
+    """A 500, or a 400 that names it: at once, since trying again does not help. Anything else is what it is."""
+    error.upstream_request_id, error.detail = "r-1", "a-code"
+    azure = Refusing(error=error)
+
+    with pytest.raises(MintError) as caught:
+        World(mode="mint_time", azure=azure).mint()
+
+    assert caught.value.code == ("transcription_rejected" if blamed else error.code)
+    assert (caught.value.upstream_request_id, caught.value.detail) == ("r-1", "a-code")
+    assert azure.taken_as_final is blamed
+    assert azure.calls == [(True, None)]
+
+
+@pytest.mark.parametrize(
+    ("place", "session"),
+    [
+        (GA_FIELD, {"type": "realtime", "audio": {"input": {"transcription": BLOCK}}}),
+        (FLAT_FIELD, {"type": "realtime", "input_audio_transcription": BLOCK}),
+    ],
+)
+def test_the_update_turns_transcription_on(place: str, session: dict[str, object]) -> None:
+    """It is the whole event, ready to be sent: the block, the session's type, an id of its own, and no more."""
+    world = World(mode="post_connect", interval=0, place=place)
+
+    updates = [world.mint().session_update or {} for _ in range(2)]
+
+    assert [update | {"event_id": ""} for update in updates] == [
+        {"type": "session.update", "event_id": "", "session": session}
+    ] * 2
+    assert updates[0]["event_id"] != updates[1]["event_id"]
+    assert all(re.fullmatch("evt_[0-9a-f]{16}", update["event_id"]) for update in updates)
+
+
+def test_a_probe_runs_in_a_thread_of_its_own() -> None:
+    """Nobody waits for it, and nobody has to start it."""
+    azure = Azure()
+    settings = Settings(
+        endpoint="https://res.openai.azure.com",
+        deployment="realtime",
+        transcription_deployment="transcribe",
+        transcription_mode="auto",
+    )
+    app = Transcription(settings, azure)  # type: ignore[arg-type]  # the half of Upstream that is used
+
+    app.mint(SESSION, Trip(time.monotonic() + 8))
+
+    until(lambda: app.health(SESSION)["configured"] == "mint_time")
+    assert [block for block, _ in azure.calls] == [False, True]
+
+
+def test_a_probe_asks_for_the_least_that_can_be_asked_for() -> None:
+    """Its secret is dropped, and shall not be good for long; less would be refused as a mistake."""
+    lifetime = json.loads((DIRECTORY / SCHEMA_FILE).read_text("utf-8"))["definitions"]["lifetime"]
+
+    assert lifetime["minimum"] == SHORTEST_LIFETIME
+
+
+def test_a_probe_may_last_as_long_as_a_mint() -> None:
+    """MINT_DEADLINE_SECONDS, from when it starts."""
+    seconds = []
+
+    class Timed(Azure):
+        def send(self, session: Session, trip: Trip, **options: Any) -> Minted:
+            seconds.append(trip.seconds_left())
+            return super().send(session, trip, **options)
+
+    world = World(azure=Timed())
+    world.mint()
+    world.now += 100
+    world.run_probes()
+
+    assert seconds == [8, 8]
+
+
+def test_a_refused_block_is_not_blamed_on_expires_after() -> None:
+    """Refused with it and without it, the block was at fault: the next probe asks for a short life again."""
+    world = World(azure=Azure("broken"))
+    probed = []
+    for _ in range(2):
+        world.now += INTERVAL
+        world.mint()
+        world.azure.calls.clear()
+        world.run_probes()
+        probed.append(list(world.azure.calls))
+
+    assert probed == [[(True, SHORTEST_LIFETIME), (True, None)]] * 2
+
+
+def test_throttling_is_passed_on_at_once() -> None:
+    """Another call would only add to it."""
+    world = World()
+    world.settled()
+    world.azure.state = "throttled"
+    world.azure.calls.clear()
+
+    with pytest.raises(MintError):
+        world.mint()
+
+    assert world.azure.calls == [(True, None)]
+
+
+def test_without_a_call_left_the_refusal_is_the_answer() -> None:
+    """Where the block has taken the only one that was allowed."""
+    world = World()
+    world.settled()
+    world.azure.state = "broken"
+    world.azure.calls.clear()
+
+    with pytest.raises(UpstreamError) as caught:
+        world.app.mint(SESSION, Trip(8, clock=lambda: 0, calls_allowed=1))
+
+    assert caught.value.upstream_status == 500
+    assert world.azure.calls == [(True, None)]
+
+
+@pytest.mark.parametrize(("deployment", "mode"), [("transcribe", "auto"), (None, "off")])
+def test_health_without_transcription_says_off(deployment: str | None, mode: str) -> None:
+    """For a profile that has none, and everywhere where no deployment is named for it."""
+    world = World()
+    world.app._settings = replace(world.app._settings, transcription_deployment=deployment)
+
+    health = world.app.health(Session("default", SESSION.body, None, None))
+
+    assert (health["mode"], health["configured"]) == (mode, "off")
 
 
 def test_zero_means_never() -> None:

@@ -261,7 +261,7 @@ def test_speech_without_a_transcript_is_told(page: Page, post_connect: str) -> N
 def test_a_session_that_ends_by_itself_is_told(browser: Browser, site: str, required: dict[str, str]) -> None:
     """The service goes away in mid-conversation: failed, a close event, and a send that says why not."""
     own = SimulatedAzure()
-    env = required | own.identity_env | {"AZURE_OPENAI_ENDPOINT": own.url}
+    env = required | own.app_env
     with Host(env, "--cors", site) as host:
         page = browser.page(f"{site}/")
         run(
