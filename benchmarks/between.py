@@ -35,7 +35,7 @@ class Between:
         self._targets = itertools.cycle(addresses)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="between", daemon=True)
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._calls: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -73,16 +73,30 @@ class Between:
         asyncio.run_coroutine_threadsafe(work(), self._loop).result(10)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, backlog=1024)
-        self.port = self._server.sockets[0].getsockname()[1]
+        # Not an asyncio.Server: closed while it accepts, that one fails aloud on Python 3.13.0.
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=1024)
+        self._listener.settimeout(0)
+        self.port = self._listener.getsockname()[1]
+        self._loop.add_reader(self._listener, self._accept_one, self._listener)
+
+    def _accept_one(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # it has gone already
+            call = self._loop.create_task(self._accept(listener.accept()[0]))
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
+
+    def _stop_listening(self) -> None:
+        if self._listener:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
 
     async def _set(self, mode: str) -> None:
-        if mode == "refuse" and self._server:
-            self._server.close()
-            self._server = None
+        if mode == "refuse":
+            self._stop_listening()
             for writer in set(self._open):
                 _reset(writer)
-        elif mode != "refuse" and self._server is None:
+        elif self._listener is None:
             await self._listen()
         if self._mode == "silence" and mode != "silence":
             for writer in set(self._open):  # what was swallowed is never answered
@@ -90,16 +104,13 @@ class Between:
         self._mode = mode
 
     async def _end(self) -> None:
-        if self._server:
-            self._server.close()
+        self._stop_listening()
         for call in self._calls:
             call.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        call = asyncio.current_task()
-        assert call
-        self._calls.add(call)
+    async def _accept(self, connection: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=connection)
         self._open.add(writer)
         upward, ways = None, []
         try:
@@ -119,7 +130,6 @@ class Between:
                 if one:
                     self._open.discard(one)
                     one.close()
-            self._calls.discard(call)
 
     async def _requests(
         self, reader: asyncio.StreamReader, upward: asyncio.StreamWriter, down: asyncio.StreamWriter

@@ -30,6 +30,7 @@ class Answer:
     retry_after: str | None = None
     url: str = ""
     """Where a minted secret leads."""
+    request_id: str | None = None
 
     @property
     def ended(self) -> float:
@@ -48,6 +49,8 @@ class Crowd:
         self._patience = patience
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="crowd", daemon=True)
+        self.begun = 0
+        """Calls so far; once the `with` block has ended there are as many answers."""
         self.answers: list[Answer] = []
         self.late = 0.0
         """Seconds by which the callers' own thread was late at worst."""
@@ -89,6 +92,7 @@ class Crowd:
     async def _ask_on(self, session: aiohttp.ClientSession, number: int) -> None:
         await asyncio.sleep(self._pause * number / self._callers)  # not all at one moment
         while not self._stop.is_set():
+            self.begun += 1
             self.answers.append(await self._ask(session))
             await asyncio.sleep(self._pause)
 
@@ -105,8 +109,9 @@ class Crowd:
         except ValueError:
             said = {}
         code = "minted" if "value" in said else said.get("error", {}).get("code", said.get("status", "not ours"))
-        retry_after = response.headers.get("Retry-After")
-        return Answer(began, seconds, response.status, code, retry_after, said.get("webrtc_url", ""))
+        of = response.headers
+        url = said.get("webrtc_url", "")
+        return Answer(began, seconds, response.status, code, of.get("Retry-After"), url, of.get("x-request-id"))
 
 
 def codes(answers: Iterable[Answer]) -> Counter[str]:

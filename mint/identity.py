@@ -1,15 +1,16 @@
 """The app's own identity: one access token for the upstream, fetched once however many callers wait for it.
 
-State is per process: each instance holds one token. azure-identity caches by credential object, so there is one
-of those too; a refresh makes a new one, since that is the only way past its cache that every credential has.
+State is per process: each instance holds one token. Every fetch has a credential of its own, and closes it:
+azure-identity's hand out what they remember, a failure too, and keep a connection until they are collected.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from mint.errors import MintError
@@ -18,7 +19,15 @@ from mint.settings import Settings
 RENEW_AHEAD = 300
 """Seconds before its end at which a token is renewed, unless Entra names an earlier time."""
 RETRY_EVERY = 10
-"""Seconds between tries to renew a token that is still good, and between replacements of refused ones."""
+"""Seconds between tries to renew a token that is still good."""
+REPLACE_EVERY = 1
+"""Seconds between replacements of tokens that the upstream refuses."""
+PATIENCE = 0.8
+"""Seconds after which callers without a token no longer rely on the last fetch alone: another begins beside it."""
+FETCH_SECONDS = 8
+"""What a fetch may last, whatever the callers' deadline: a late token is for those who come then."""
+MOST_FETCHES = 10
+"""Fetches at once: when the tenth has waited in vain, the first is about to be given up."""
 
 
 class AccessToken(Protocol):
@@ -36,6 +45,10 @@ class Credential(Protocol):
         """Return a token; raises what azure-identity raises."""
         ...
 
+    def close(self) -> None:
+        """Close its connections."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Token:
@@ -48,7 +61,8 @@ def platform_credential(settings: Settings) -> Credential:
     """Return the managed identity where the platform offers one, else what a developer is signed in with.
 
     `ManagedIdentityCredential` does not read AZURE_CLIENT_ID by itself. Its defaults retry ten times over minutes;
-    a caller waits for this, so it tries twice, and each try ends with the mint's own deadline.
+    a caller waits for this, and azure-core would sleep for as long as a Retry-After says: `Identity.token` is what
+    begins another fetch.
     """
     from azure.identity import (  # noqa: PLC0415 - 150 ms that no import of the app should wait for
         DefaultAzureCredential,
@@ -58,16 +72,15 @@ def platform_credential(settings: Settings) -> Credential:
     if settings.has_identity_endpoint:
         return ManagedIdentityCredential(
             client_id=settings.client_id,
-            retry_total=1,
-            retry_backoff_factor=0.1,
-            connection_timeout=settings.deadline_seconds,
-            read_timeout=settings.deadline_seconds,
+            retry_total=0,
+            connection_timeout=FETCH_SECONDS,
+            read_timeout=FETCH_SECONDS,
         )
     return DefaultAzureCredential(managed_identity_client_id=settings.client_id)
 
 
 class Identity:
-    """Hands out the token; fetches and renews it in a thread of its own, one fetch at a time."""
+    """Hands out the token; fetches and renews it in a thread of its own, or several while callers wait in vain."""
 
     def __init__(
         self, scope: str, new_credential: Callable[[], Credential], clock: Callable[[], float] = time.time
@@ -76,9 +89,10 @@ class Identity:
         self._new_credential = new_credential
         self._clock = clock
         self._lock = threading.Lock()
-        self._credential: Credential | None = None
         self._token: _Token | None = None
-        self._flight: Future[_Token] | None = None
+        self._coming: Future[_Token] = Future()
+        self._fetches = 0
+        self._asked_at = math.inf
         self._keep_until = float("-inf")
 
     def token(self, wait_seconds: float) -> str:
@@ -87,20 +101,26 @@ class Identity:
         Raises `MintError` `identity_unavailable`. A token that is due for renewal is handed out while it lasts:
         only a caller who finds none waits.
         """
-        token, now = self._token, self._clock()
-        if token and now < token.renew_at:
+        token = self._token
+        if token and self._clock() < min(token.renew_at, token.expires_at):
             return token.value
-        flight = self._fetch()
-        if token and now < token.expires_at:
-            return token.value
-        try:
-            return flight.result(timeout=max(0.0, wait_seconds)).value
-        except FutureTimeoutError as error:
-            raise MintError(
-                "identity_unavailable", "The identity endpoint did not answer in time. Try again."
-            ) from error
-        except MintError as error:
-            raise MintError(error.code, error.message, detail=error.detail) from error  # each waiter its own
+        give_up, failed = time.monotonic() + wait_seconds, False
+        while True:
+            token, coming = self._look()
+            if token:
+                return token.value
+            left = give_up - time.monotonic()
+            try:
+                return coming.result(timeout=max(0.0, min(left, PATIENCE / 5))).value
+            except TimeoutError as error:
+                if left <= 0:
+                    raise MintError(
+                        "identity_unavailable", "The identity endpoint did not answer in time. Try again."
+                    ) from error
+            except MintError as error:
+                if failed:
+                    raise MintError(error.code, error.message, detail=error.detail) from error  # to each its own
+                failed = True  # a passing fault, perhaps: one more fetch, for all who wait
 
     def discard(self, refused: str) -> bool:
         """Forget the token that the upstream `refused`; return whether asking for another may help.
@@ -113,40 +133,52 @@ class Identity:
                 return True  # another caller has discarded it already
             if self._clock() < self._keep_until:
                 return False
-            self._keep_until = self._clock() + RETRY_EVERY
-            self._token = self._credential = None
+            self._keep_until = self._clock() + REPLACE_EVERY
+            self._token = None
             return True
 
-    def _fetch(self) -> Future[_Token]:
-        with self._lock:
-            if self._flight is None:
-                self._flight = Future()
-                threading.Thread(target=self._fly, args=(self._flight,), name="identity", daemon=True).start()
-            return self._flight
+    def _look(self) -> tuple[_Token | None, Future[_Token]]:
+        """Return the token if it is good, and what the next one will be in; begin a fetch where one is due.
 
-    def _fly(self, flight: Future[_Token]) -> None:
+        A fetch that hangs must not be what later callers wait for, once the identity endpoint is well again. It is
+        not given up either: where the endpoint is slow, the first of several is the first to bring a token.
+        """
+        with self._lock:
+            token, now = self._token, self._clock()
+            if token and now >= token.expires_at:
+                token = None
+            slow = not token and now - self._asked_at >= PATIENCE and self._fetches < MOST_FETCHES
+            if (not token or now >= token.renew_at) and (not self._fetches or slow):
+                self._fetches += 1
+                self._asked_at = math.inf
+                threading.Thread(target=self._fetch, name="identity", daemon=True).start()
+            return token, self._coming
+
+    def _fetch(self) -> None:
         token, failure = None, None
         try:
             token = self._ask()
         except Exception as error:  # noqa: BLE001 - azure-identity's errors have no common base, and waiters must wake
             failure = _unavailable(error)
         with self._lock:
-            self._flight = None
-            if not token:
-                self._credential = None  # msal's would answer for 5 s that it failed, without asking again
+            self._fetches -= 1
             if token:
                 self._token = token
             elif self._token:
-                self._token = _Token(self._token.value, self._token.expires_at, self._clock() + RETRY_EVERY)
+                later = max(self._token.renew_at, self._clock() + RETRY_EVERY)
+                self._token = replace(self._token, renew_at=later)
+            if failure and self._fetches:
+                return  # another may still bring a token
+            coming, self._coming = self._coming, Future()
         if token:
-            flight.set_result(token)
+            coming.set_result(token)
         else:
-            flight.set_exception(failure)
+            coming.set_exception(failure)
 
     def _ask(self) -> _Token:
-        if self._credential is None:
-            self._credential = self._new_credential()
-        info = self._credential.get_token_info(self._scope)
+        with closing(self._new_credential()) as credential:
+            self._asked_at = self._clock()  # not before: importing azure-identity may take a second
+            info = credential.get_token_info(self._scope)
         due = info.refresh_on or info.expires_on - RENEW_AHEAD
         return _Token(info.token, info.expires_on, max(due, self._clock() + RETRY_EVERY))
 

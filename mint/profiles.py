@@ -56,12 +56,7 @@ class Schema:
         }
         whole = {
             "$schema": document["$schema"],
-            "properties": {
-                "profile": {
-                    key: value for key, value in document.items() if key not in ("$schema", "definitions")
-                },
-                "request": request,
-            },
+            "properties": {"profile": document, "request": request},
             "definitions": definitions,
         }
         self.request = request

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ from tests.test_settings import REQUIRED
 
 AZURE = {"WEBSITE_SITE_NAME": "app"}
 EASY_AUTH = {"CALLER_AUTH": "easy_auth", "WEBSITE_AUTH_ENABLED": "True"}
+JWT = {"CALLER_AUTH": "jwt", "JWT_ISSUER": "https://login.example", "JWT_AUDIENCE": "api://x"}
+NAME_ID = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier"
 OBJECT_ID = "http://schemas.microsoft.com/identity/claims/objectidentifier"
 
 
@@ -73,13 +76,60 @@ def test_easy_auth_tells_users_apart_by_provider_and_id() -> None:
     assert caller(signed_in(), **EASY_AUTH).key in keys
 
 
-def test_the_id_may_stand_in_the_claims_alone() -> None:
-    """Some providers' principals come without the header for it."""
-    content = {"auth_typ": "aad", "claims": [{"typ": "name", "val": "N"}, {"typ": OBJECT_ID, "val": "u1"}]}
+@pytest.mark.parametrize("claim", [OBJECT_ID, NAME_ID, "sub"])
+def test_the_id_may_stand_in_the_claims_alone(claim: str) -> None:
+    """Some providers' principals come without the header for it; each has its own name for the claim."""
+    content = {"auth_typ": "aad", "claims": [{"typ": "name", "val": "N"}, {"typ": claim, "val": "u1"}]}
 
     found = caller({"x-ms-client-principal": principal(content)}, **EASY_AUTH)
 
     assert found.key == caller(signed_in("u1", "aad"), **EASY_AUTH).key
+
+
+def test_the_object_id_counts_before_other_ids() -> None:
+    """Entra's `sub` is another for each app, and a person would have two quotas."""
+    claims = [{"typ": name, "val": f"of {name}"} for name in ("sub", NAME_ID, OBJECT_ID)]
+    content = {"auth_typ": "aad", "claims": claims}
+
+    found = caller({"x-ms-client-principal": principal(content)}, **EASY_AUTH)
+
+    assert found.key == caller(signed_in(f"of {OBJECT_ID}"), **EASY_AUTH).key
+
+
+def test_the_provider_may_stand_in_the_header_alone() -> None:
+    """It is the platform's word as the principal is."""
+    headers = signed_in() | {"x-ms-client-principal": principal({"claims": []})}
+
+    assert caller(headers, **EASY_AUTH).key == caller(signed_in(), **EASY_AUTH).key
+
+
+def test_with_jwt_nobody_is_let_in_without_a_token() -> None:
+    """Whatever the platform says of them: tests/test_bearer.py has what a token must be."""
+    with pytest.raises(RefusedCallerError, match="There is no token"):
+        caller(signed_in(), **JWT)
+
+
+def test_with_jwt_issuer_and_subject_are_the_caller() -> None:
+    """The same subject of another issuer would be another caller."""
+    callers = Callers(Settings.read(REQUIRED | JWT))
+    assert callers._tokens
+    callers._tokens.subject = lambda *_: ("https://login.example", "ann")  # type: ignore[method-assign]  # verified
+
+    key = callers.authenticate({}, 1).key
+
+    assert json.loads(key)[-2:] == ["https://login.example", "ann"]
+
+
+@pytest.mark.parametrize(("mode", "events"), [("anonymous", ["anyone_may_mint"]), ("function_key", [])])
+def test_only_anonymous_has_something_to_say_and_once(mode: str, events: list[str]) -> None:
+    """A warning at each look would drown."""
+    callers = Callers(Settings.read(REQUIRED | {"CALLER_AUTH": mode}))
+
+    notices = callers.take_notices()
+
+    assert [notice["event"] for notice in notices] == events
+    assert all("CALLER_AUTH" in notice["advice"] for notice in notices)
+    assert callers.take_notices() == []
 
 
 @pytest.mark.parametrize(
@@ -104,8 +154,9 @@ def test_a_principal_that_is_missing_or_unreadable_is_401(headers: dict[str, str
     with pytest.raises(RefusedCallerError) as caught:
         caller(headers, **EASY_AUTH)
 
+    nobody = not headers.get("x-ms-client-principal")
     assert (caught.value.status, caught.value.code) == (401, "unauthenticated")
-    assert caught.value.headers()["WWW-Authenticate"].startswith("Bearer")
+    assert caught.value.headers()["WWW-Authenticate"] == ("Bearer" if nobody else 'Bearer error="invalid_token"')
 
 
 def test_the_hash_hides_the_caller_and_depends_on_the_key() -> None:
@@ -117,7 +168,7 @@ def test_the_hash_hides_the_caller_and_depends_on_the_key() -> None:
 
     assert keyed[0] == keyed[1]
     assert len({*random, *keyed}) == 3
-    assert all(len(one) <= 64 and int(one, 16) >= 0 for one in keyed + random)
+    assert all(re.fullmatch("[0-9a-f]{32}", one) for one in keyed + random)
     assert "ann" not in repr(caller(headers, **EASY_AUTH))
 
 

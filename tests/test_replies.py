@@ -44,6 +44,20 @@ def test_a_secret_is_read(expires_at: object) -> None:
     )
 
 
+def test_until_someone_says_otherwise_transcription_is_off() -> None:
+    """A session without a block is answered so, and nothing is to be sent for it."""
+    secret = minted({"value": "ek_a", "expires_at": 1})
+
+    assert (secret.configured, secret.session_update) == ("off", None)
+
+
+def test_what_was_minted_is_not_printed() -> None:
+    """Neither the secret nor the instructions, in a traceback or a debugger."""
+    raw = reply(200, {"value": "ek_hidden", "expires_at": 1, "session": {"instructions": "Be hidden."}})
+
+    assert "hidden" not in repr(raw) + repr(read(raw))
+
+
 def test_the_previews_shape_is_read() -> None:
     """There the session is around the secret."""
     document = {"id": "sess_2", "client_secret": {"value": "ek_b", "expires_at": 7}}
@@ -138,7 +152,7 @@ def test_a_refusal_says_what_to_do(status: int, said: object, code: str, remedy:
     [
         ("session.audio.output.voice", "session.audio.output.voice in the profile"),
         ("expires_after.seconds", "CLIENT_SECRET_TTL_SECONDS"),
-        ("session.model", "AZURE_OPENAI_REALTIME_DEPLOYMENT"),
+        ("session.model", "Check AZURE_OPENAI_REALTIME_DEPLOYMENT."),
         ("session.tools[0].name", "session.tools[0].name in the profile"),
         ("_" + "x" * 199, "x in the profile"),
     ],
@@ -173,6 +187,7 @@ def test_what_is_no_path_is_not_repeated(param: object) -> None:
         ({"Retry_After": "Thu, 01 Jan 1970 00:00:00 GMT"}, 1),
         ({"Retry_After": "Thu, 01 Jan 1970 00:00:00 -0000"}, 5),
         ({"retry_after_ms": "1500"}, 2),
+        ({"retry_after_ms": "1001"}, 2),
         ({"retry_after_ms": "1500", "Retry_After": "60"}, 2),
         ({"retry_after_ms": "1"}, 1),
         ({"retry_after_ms": "nan"}, 5),
@@ -235,6 +250,7 @@ def test_every_code_is_answered_as_the_table_says() -> None:
         assert ours.body() == {"error": envelope}
         assert ours.headers() == {"Retry-After": "1"} | ({} if row.retry else {"x-should-retry": "false"})
         assert ours.status == row.status
+        assert str(ours) == "words"  # what a traceback shows
         assert row.type == ("invalid_request_error" if row.status < 500 else "server_error")
 
 

@@ -21,19 +21,21 @@ SESSION = Session("default", {"type": "realtime"}, None, None)
 class Region:
     """One resource, as it is at the moment."""
 
-    error: UpstreamError | None = None
+    error: Exception | None = None
     mints: int = 0
     notices: list[dict[str, object]] = field(default_factory=list)
+    allowed: tuple[int, float] | None = None
 
     def mint(self, _session: Session, trip: Trip) -> Minted:
         self.mints += 1
+        self.allowed = trip.calls_allowed, trip.seconds_left()
         trip.attempts += 1
         if self.error:
             raise self.error
         return Minted("ek_x", 1, "sess_1", {})
 
     def health(self, _session: Session) -> dict[str, object]:
-        return {}
+        return {"mints": self.mints}
 
     def take_notices(self) -> list[dict[str, object]]:
         return self.notices
@@ -105,6 +107,63 @@ def test_a_resource_that_keeps_failing_is_left_alone_for_a_while() -> None:
 
     assert while_resting == (FAILURES, FAILURES + 10)
     assert two.served() == (1, 2)
+
+
+def test_only_failures_in_a_row_count() -> None:
+    """A mint between them starts the count anew: a resource that fails now and then is not skipped."""
+    two = Two()
+    for error in (down(), down(), None, down(), down(), None):
+        two.first.error = error
+        two.mint()
+
+    assert two.served() == (6, 4)
+
+
+def test_three_failures_in_a_row_are_enough() -> None:
+    """Any more would be callers who pay for an outage."""
+    two = Two()
+    two.first.error = down()
+
+    for _ in range(4):
+        two.mint()
+
+    assert two.served() == (3, 4)
+
+
+@pytest.mark.parametrize(
+    "error", [UpstreamError("upstream_rejected", "x"), MintError("identity_unavailable", "x"), KeyError("a bug")]
+)
+def test_a_try_that_says_nothing_leaves_the_next_to_another_request(error: Exception) -> None:
+    """Whatever it ends with, a resource that is being tried is not lost for ever."""
+    two = Two()
+    two.first.error = down()
+    for _ in range(FAILURES):
+        two.mint()
+    two.now += FIRST_REST
+    two.first.error = error
+
+    with pytest.raises(type(error)):
+        two.mint()
+    two.first.error = None
+
+    assert two.mint() == "one"
+
+
+def test_a_second_outage_is_handled_as_the_first() -> None:
+    """It is left alone again, for the first rest again, and tried again."""
+    two = Two()
+    served = []
+    for _ in range(2):
+        two.first.error = down()
+        for _ in range(FAILURES):
+            two.mint()
+        two.now += FIRST_REST - 1
+        served.append(two.mint())
+        two.first.error = None
+        two.now += 1
+        served.append(two.mint())
+
+    assert served == ["two", "one"] * 2
 
 
 def test_the_rest_doubles_to_a_minute_and_ends_with_a_success() -> None:
@@ -188,6 +247,36 @@ def test_with_both_resting_the_preferred_one_is_tried_all_the_same() -> None:
     assert two.served() == (1, 0)
 
 
+def test_the_first_try_leaves_a_call_and_half_of_the_time_for_the_second() -> None:
+    """Which then has all that is left, as a resource has that stands alone."""
+    two, alone = Two(), Region()
+    two.first.error = down()
+    two.mint()
+    Resources([("one", alone)], clock=lambda: 0.0).mint(SESSION, Trip(8, clock=lambda: 0.0))
+
+    assert two.first.allowed == (2, 4.0)
+    assert two.second.allowed == alone.allowed == (3, 8.0)
+
+
+def test_without_a_call_left_the_first_failure_is_the_answer() -> None:
+    """The second resource is no reason for more calls than a request may make."""
+    two = Two()
+    two.first.error = down()
+
+    with pytest.raises(UpstreamError, match="down"):
+        two.both.mint(SESSION, Trip(108, clock=lambda: 100.0, calls_allowed=1))
+
+    assert two.served() == (1, 0)
+
+
+def test_health_is_that_of_the_preferred_resource() -> None:
+    """It says what a caller who mints now would get."""
+    two = Two()
+    two.mint()
+
+    assert two.both.health(SESSION) == {"mints": 1}
+
+
 def test_the_second_resources_notices_say_so() -> None:
     """Evidence is kept for each, and a log line that names no resource is about the first."""
     two = Two()
@@ -216,7 +305,9 @@ def other() -> Iterator[SimulatedAzure]:
     simulated.stop()
 
 
-@pytest.mark.parametrize("fault", ["reset", "503", "429-retry-after", "hang", "500-bare"])
+@pytest.mark.parametrize(
+    "fault", ["reset", "503", "429-retry-after", "hang", "slow-headers", "slow-body", "500-bare"]
+)
 def test_a_caller_of_a_region_that_is_out_gets_a_secret_of_the_other(
     fault: str, start_endpoint: Callable[..., Endpoint], azure: SimulatedAzure, other: SimulatedAzure
 ) -> None:

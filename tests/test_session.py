@@ -1,5 +1,6 @@
 """Composing a session: the profile's, with what the client may choose, and everything else refused by name."""
 
+import copy
 import json
 from dataclasses import replace
 from typing import Any
@@ -125,6 +126,8 @@ def test_without_a_transcription_deployment_there_is_no_transcription() -> None:
         ({"session": {"voice": "cedar"}}, "session.voice"),
         ({"session": {"audio": {"output": {"voise": "cedar"}}}}, "session.audio.output.voise"),
         ({"session": {"audio": {"output": {"voice": {"id": "a", "x": 1}}}}}, "session.audio.output.voice.x"),
+        ({"s" * 201: 1}, "s" * 200),
+        ({"session": {"audio": {"output": {"voice": {"s" * 201: 1}}}}}, f"session.audio.output.voice.{'s' * 173}"),
         ({"session": {"audio.output.voice": "cedar"}}, "session.audio.output.voice"),
         ({"session.type": "realtime"}, "session.type"),
         ({"__proto__": {}}, "__proto__"),
@@ -135,6 +138,21 @@ def test_without_a_transcription_deployment_there_is_no_transcription() -> None:
 def test_an_unknown_field_is_refused_by_name(asked: dict[str, Any], path: str) -> None:
     """Also where it hides: nested, dotted, or inside a value that may be set."""
     assert refused(asked) == ("unknown_field", path)
+
+
+@pytest.mark.parametrize(
+    ("asked", "path"),
+    [
+        ({"tools": [{"type": "function", "name": "a"}, {"type": "function", "x": 1}]}, "session.tools[1].x"),
+        (
+            {"truncation": {"type": "retention_ratio", "retention_ratio": 1, "token_limits": {"x": 1}}},
+            "session.truncation.token_limits.x",
+        ),
+    ],
+)
+def test_an_unknown_field_deep_inside_a_value_is_refused_by_name(asked: dict[str, Any], path: str) -> None:
+    """In an item of a list, and below a field of a field."""
+    assert refused({"session": asked}, OPEN) == ("unknown_field", path)
 
 
 @pytest.mark.parametrize(
@@ -195,12 +213,41 @@ def test_a_value_of_the_wrong_type_or_range_is_refused_by_path(asked: dict[str, 
     assert refused(asked, OPEN) == ("invalid_value", path)
 
 
-def test_a_refusal_says_what_to_send() -> None:
-    """A person can mend the request from the message alone."""
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"expires_after": {"seconds": 9}}, "expires_after.seconds must be bigger than or equal to 10."),
+        (
+            {"session": {"max_output_tokens": 0}},
+            "session.max_output_tokens must be a whole number from 1 to 4096, or inf.",
+        ),
+        (
+            {"session": {"audio": {"input": {"transcription": {"language": 5}}}}},
+            "session.audio.input.transcription.language must be string.",
+        ),
+        (
+            {"session": {"audio": {"input": {"transcription": {"language": "Swedish"}}}}},
+            "session.audio.input.transcription.language must be a language code such as en.",
+        ),
+    ],
+)
+def test_a_refusal_says_what_to_send(asked: dict[str, Any], message: str) -> None:
+    """A person can mend the request from the message alone: by the type, else by the schema's own words."""
     with pytest.raises(MintError) as caught:
-        composed({"expires_after": {"seconds": 9}})
+        composed(asked, OPEN)
 
-    assert caught.value.message == "expires_after.seconds must be bigger than or equal to 10."
+    assert caught.value.message == message
+
+
+def test_checking_adds_nothing_to_what_is_checked() -> None:
+    """A default in the schema is for editors: what a client leaves out is left out."""
+    document = copy.deepcopy(DOCUMENT)
+    document["definitions"]["session"]["properties"]["instructions"]["default"] = "x"
+    asked: dict[str, Any] = {"session": {}}
+
+    Schema(document).check("request", asked)
+
+    assert asked == {"session": {}}
 
 
 def test_the_cap_on_lifetimes_holds_for_clients() -> None:
@@ -208,7 +255,9 @@ def test_the_cap_on_lifetimes_holds_for_clients() -> None:
     capped = replace(SETTINGS, ttl_seconds=120)
 
     assert composed({}, settings=capped).expires_after_seconds == 120
-    assert composed({"expires_after": {"seconds": 60}}, settings=capped).expires_after_seconds == 60
+    for seconds in (60, 120):
+        asked = {"expires_after": {"seconds": seconds}}
+        assert composed(asked, settings=capped).expires_after_seconds == seconds
     assert refused({"expires_after": {"seconds": 121}}, settings=capped) == (
         "invalid_value",
         "expires_after.seconds",
@@ -249,6 +298,19 @@ def test_the_shipped_profiles_are_valid() -> None:
 
     assert "session.instructions" not in profiles.default.client_may_set
     assert "session.tools" not in profiles.default.client_may_set
+    assert "session.audio.output.voice" in profiles.default.client_may_set
+
+
+def test_a_profile_is_asked_for_by_its_files_name() -> None:
+    """None is the default; a name that is no profile's leads to no file."""
+    profiles = Profiles(None)
+
+    assert profiles.named(None) is profiles.default
+    assert [profiles.named(name).name for name in ("default", "push-to-talk")] == ["default", "push-to-talk"]
+    for name in ("", "Default", "profile.schema", "../sessions/default", "default.json"):
+        with pytest.raises(MintError) as caught:
+            profiles.named(name)
+        assert (caught.value.code, caught.value.param) == ("unknown_profile", "profile")
 
 
 @pytest.mark.parametrize(
@@ -284,6 +346,14 @@ def test_a_bad_profile_is_a_misconfiguration(text: str, says: str, tmp_path: Any
 
     assert caught.value.code == "misconfigured"
     assert says in caught.value.message
+
+
+def test_a_profile_may_ask_for_the_longest_lifetime_that_is_allowed(tmp_path: Any) -> None:
+    """CLIENT_SECRET_TTL_SECONDS is a cap, and a cap may be reached."""
+    (tmp_path / SCHEMA_FILE).write_text(json.dumps(DOCUMENT), "utf-8")
+    (tmp_path / "default.json").write_text('{"session": {}, "expires_after_seconds": 600}', "utf-8")
+
+    assert Profiles(600, tmp_path).default.expires_after_seconds == 600
 
 
 def test_a_missing_default_profile_is_a_misconfiguration(tmp_path: Any) -> None:

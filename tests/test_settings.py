@@ -24,7 +24,7 @@ GOOD_AND_BAD = {
     "AZURE_OPENAI_REALTIME_DEPLOYMENT": (["gpt-realtime", "a.b_c-1"], ["a b", "a/b", "-a", "x" * 65]),
     "AZURE_OPENAI_TRANSCRIPTION_DEPLOYMENT": (["gpt-4o-transcribe"], ["a?b"]),
     "TRANSCRIPTION_MODE": (["mint_time", "post_connect", "auto"], ["Mint_Time", "on", "true"]),
-    "TRANSCRIPTION_PROBE_SECONDS": (["0", "86400"], ["-1", "1.5", "never"]),
+    "TRANSCRIPTION_PROBE_SECONDS": (["0", "86400"], ["-1", "86401", "1.5", "never"]),
     "TRANSCRIPTION_FIELD": (["audio.input.transcription", "input_audio_transcription"], ["both"]),
     "AZURE_OPENAI_FALLBACK_ENDPOINT": (["https://other.openai.azure.com"], ["other", "http://other"]),
     "AZURE_OPENAI_SCOPE": (["https://ai.azure.com/.default"], ["https://ai.azure.com", "a b/.default"]),
@@ -45,8 +45,8 @@ GOOD_AND_BAD = {
         ["http://login.example/keys", "login.example/keys", "https://h/#keys"],
     ),
     "MINT_QUOTA": (
-        ["off", "20/minute;200/day", "1/second", "5 per 2 hours", "1/minute,2/hour"],
-        ["7", "0/minute", "many", "20/fortnight", "-1/day", "100001/day", "1/1000day", "1/minute;"],
+        ["off", "20/minute;200/day", "1/second", "5 per 2 hours", "1/minute,2/hour", "100000/366day"],
+        ["7", "0/minute", "many", "20/fortnight", "-1/day", "100001/day", "1/31622401second", "1/minute;"],
     ),
     "QUOTA_STORAGE_URI": (
         ["memory://", "redis://localhost", "rediss://:pass%2Fword@cache.example:6380/1"],
@@ -86,7 +86,11 @@ def test_an_empty_environment_names_every_missing_setting() -> None:
     with pytest.raises(MisconfiguredError) as caught:
         Settings.read({})
 
+    error = caught.value.body()["error"]
     assert [problem.split()[0] for problem in caught.value.problems] == list(REQUIRED)
+    assert (error["code"], caught.value.status) == ("misconfigured", 500)
+    assert all(problem in str(error["message"]) for problem in caught.value.problems)
+    assert str(caught.value) == error["message"]
 
 
 def test_every_setting_has_values_to_try() -> None:
@@ -125,6 +129,15 @@ def test_all_mistakes_are_reported_together() -> None:
     assert len(caught.value.problems) == len(GOOD_AND_BAD)
 
 
+@pytest.mark.parametrize(("said", "offered"), [({}, False), ({"IDENTITY_ENDPOINT": "http://127.0.0.1:1"}, True)])
+def test_the_platform_says_whether_it_offers_an_identity(
+    said: dict[str, str],
+    offered: bool,  # noqa: FBT001 - an expectation
+) -> None:
+    """App Service and Functions set the variable where an identity is assigned."""
+    assert Settings.read(REQUIRED | said).has_identity_endpoint is offered
+
+
 def test_an_empty_value_counts_as_unset() -> None:
     """The portal keeps a setting that was emptied."""
     settings = Settings.read(REQUIRED | {"TRANSCRIPTION_MODE": "", "AZURE_CLIENT_ID": "  "})
@@ -139,6 +152,14 @@ def test_the_endpoint_is_taken_with_or_without_its_path(tail: str) -> None:
     settings = Settings.read(REQUIRED | {"AZURE_OPENAI_ENDPOINT": f"https://res.openai.azure.com{tail}"})
 
     assert settings.endpoint == "https://res.openai.azure.com"
+
+
+@pytest.mark.parametrize("path", ["/voice", "/openai", "/openai/v1x", "/x"])
+def test_any_other_path_of_the_endpoint_is_kept(path: str) -> None:
+    """A gateway may have the resource under a path of its own; slashes at the end are all that is cut."""
+    settings = Settings.read(REQUIRED | {"AZURE_OPENAI_ENDPOINT": f"https://apim.example{path}//"})
+
+    assert settings.endpoint == f"https://apim.example{path}"
 
 
 @pytest.mark.parametrize("sign", ["WEBSITE_SITE_NAME", "WEBSITE_INSTANCE_ID"])
@@ -174,6 +195,7 @@ def test_secret_settings_are_not_in_the_repr() -> None:
     )
 
     assert "hunter2" not in repr(settings)
+    assert "res.openai.azure.com" in repr(settings)  # the others help whoever reads the traceback
 
 
 @pytest.mark.parametrize(
