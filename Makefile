@@ -8,7 +8,7 @@
 # make soak    faults in random order under 64 callers for 10 minutes; ARGS="--minutes 1" for less
 # make mutants  changes mint/ one thing at a time and tells what no fast test notices; ARGS="body quota" for less
 # make fuzz    bytes led by coverage, where bodies, replies and tokens are read, a minute each; ARGS=600 for longer
-# make bench   the speed figures, as ratios within one run, 13 minutes; ARGS=quick, endpoint, cold, renewal, peers or memory
+# make bench   the speed figures, as ratios within one run, 15 minutes; ARGS=quick or a part, as ARGS=-h lists them
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -20,7 +20,7 @@ PYTHON ?= $(shell for p in python3.13 python3 python $$HOME/.pyenv/versions/3.13
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: soak mutants fuzz help run test check diagnose docs infra-check outdated bench clean
+.PHONY: soak mutants fuzz help run test check types pytest diagnose docs infra-check outdated bench clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -45,7 +45,12 @@ test: .venv/installed
 check:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	@$(MAKE) --no-print-directory -j2 types pytest
+
+types:
 	$(BIN)/mypy
+
+pytest:
 	$(BIN)/python -m pytest $(ARGS)
 
 diagnose: .venv/installed

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import azure.functions as func
 
 from mint import __version__, body
-from mint.errors import MintError
+from mint.errors import MintError, forget_frames
 from mint.session import Session, compose
 from mint.settings import MisconfiguredError, Settings, is_on_azure, platform_checks_key
 from mint.trip import Trip
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from mint.service import Service
 
 log = logging.getLogger("mint")
-for chatty in ("azure.identity", "azure.core"):  # a line or more for every token, at INFO
-    logging.getLogger(chatty).setLevel(logging.WARNING)
+for chatty in ("azure.identity", "azure.core"):  # lines for every token, and of a broken answer with it, all of it
+    logging.getLogger(chatty).setLevel(logging.CRITICAL)
 
 app = func.FunctionApp(
     http_auth_level=func.AuthLevel.FUNCTION if platform_checks_key() else func.AuthLevel.ANONYMOUS
@@ -137,7 +137,6 @@ async def in_thread(req: func.HttpRequest, service: "Service", entry: Entry) -> 
     """
     if service.in_flight >= service.settings.max_concurrent_mints:
         raise MintError("overloaded", "Too many mints are under way here. Try again in a second.", retry_after=1)
-    service.in_flight += 1
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[dict[str, Any]] = loop.create_future()
 
@@ -151,13 +150,16 @@ async def in_thread(req: func.HttpRequest, service: "Service", entry: Entry) -> 
             answer.set_result(work.result())
 
     work = service.threads.submit(mint_secret, req, service, entry)
+    service.in_flight += 1
     work.add_done_callback(lambda work: loop.call_soon_threadsafe(ended, work))
     # The worker's own deadline comes first; this one is for what holds a thread beyond it.
     grace = entry.started + service.settings.deadline_seconds + 0.1 - time.monotonic()
     try:
-        async with asyncio.timeout(grace):
+        async with asyncio.timeout(grace) as limit:
             return await answer
     except TimeoutError as error:
+        if not limit.expired():
+            raise
         raise MintError(
             "upstream_timeout", "The mint did not end within MINT_DEADLINE_SECONDS. Try again."
         ) from error
@@ -197,9 +199,9 @@ def give_back(entry: Entry) -> None:
 
 def refuse(error: Exception, entry: Entry) -> func.HttpResponse:
     """Return an error's answer, and log what helps under the same request id."""
-    trace = None
+    trace = None if isinstance(error, MintError) else "".join(traceback.format_exception(error))
+    forget_frames(error)
     if not isinstance(error, MintError):
-        trace = "".join(traceback.format_exception(error))
         error = MintError(
             "internal_error", "The endpoint failed. Try again, and report the x-request-id if it lasts."
         )

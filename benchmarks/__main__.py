@@ -19,7 +19,19 @@ from typing import Any
 
 import requests
 
-from benchmarks import admission, bursts, cold, memory, one_caller, peers, renewal, targets, throughput
+from benchmarks import (
+    admission,
+    bursts,
+    cold,
+    memory,
+    one_caller,
+    overload,
+    peers,
+    pieces,
+    renewal,
+    targets,
+    throughput,
+)
 from benchmarks.figures import Figure, table
 from benchmarks.peers import install
 from benchmarks.peers.matrix import Cell, tables
@@ -29,8 +41,10 @@ RESULTS = BUILD / "benchmarks.json"
 STOPPED = "Stopped."
 PARTS = {
     "endpoint": "the endpoint beside a bare loop of requests, as many callers at the upstream itself (2 minutes)",
+    "pieces": "the CPU time of a mint, layer by layer (10 seconds)",
     "cold": "importing the app, and its first mint (half a minute)",
     "renewal": "mints while the token is renewed (half a minute)",
+    "overload": "more callers than places (1.5 minutes)",
     "peers": "other people's endpoints, installed under build/ first, and docs/performance.svg (6 minutes)",
     "memory": "what the process holds while it mints (3 minutes)",
 }
@@ -66,8 +80,10 @@ def main() -> int:
     measures: dict[str, Callable[[], Iterable[Figure | Cell]]] = {
         "quick": lambda: endpoint(0.3),
         "endpoint": lambda: endpoint(1.0),
+        "pieces": pieces.measure,
         "cold": cold.measure,
         "renewal": renewal.measure,
+        "overload": overload.measure,
         "peers": peers.measure,
         "memory": lambda: memory.measure(asked.mints),
     }

@@ -126,7 +126,7 @@ RUNBOOK: Mapping[str, Entry] = {
     ),
     "transcription_rejected": Entry(
         "`TRANSCRIPTION_MODE` is `mint_time`, and Azure refuses the mint with the block in it.",
-        "`python -m diagnose` with the app's settings: is it the block, its field, or an outage?",
+        "`.venv/bin/python -m diagnose` with the app's settings: is it the block, its field, or an outage?",
         "Set `TRANSCRIPTION_MODE` to `post_connect`, or to `auto`. No client has to change.",
     ),
     "upstream_throttled": Entry(
@@ -139,7 +139,7 @@ RUNBOOK: Mapping[str, Entry] = {
         "Azure OpenAI answers 5xx, breaks off its reply, or cannot be reached.",
         "`upstream_status` of the log line; none means no reply: name lookup, TLS, outbound rules. Azure's status "
         "page for the region.",
-        "Wait; or name a second resource. For a support case: `python -m diagnose --report report.md`.",
+        "Wait; or name a second resource. For a support case: `.venv/bin/python -m diagnose --report report.md`.",
     ),
     "upstream_timeout": Entry(
         "Azure OpenAI did not answer within `MINT_DEADLINE_SECONDS`.",

@@ -1,4 +1,4 @@
-"""The app's own identity: one access token for the upstream, fetched once however many callers wait for it.
+"""The app's own identity: one access token for the upstream, shared by all callers.
 
 State is per process: each instance holds one token. Every fetch has a credential of its own, and closes it:
 azure-identity's hand out what they remember, a failure too, and keep a connection until they are collected.
@@ -23,11 +23,13 @@ RETRY_EVERY = 10
 REPLACE_EVERY = 1
 """Seconds between replacements of tokens that the upstream refuses."""
 PATIENCE = 0.8
-"""Seconds after which callers without a token no longer rely on the last fetch alone: another begins beside it."""
+"""Seconds after which callers without a token no longer rely on the last fetch alone: another begins beside it.
+
+Only where the platform has an identity endpoint: on a laptop a fetch may start a program, and take seconds."""
 FETCH_SECONDS = 8
-"""What a fetch may last, whatever the callers' deadline: a late token is for those who come then."""
+"""What connecting, and each wait for a byte, may take: a late token is for those who come then."""
 MOST_FETCHES = 10
-"""Fetches at once: when the tenth has waited in vain, the first is about to be given up."""
+"""Fetches at once: an identity endpoint that never ends its answers does not fill the process with threads."""
 
 
 class AccessToken(Protocol):
@@ -55,6 +57,7 @@ class _Token:
     value: str = field(repr=False)
     expires_at: float
     renew_at: float
+    """Both by the clock that no one sets."""
 
 
 def platform_credential(settings: Settings) -> Credential:
@@ -83,11 +86,20 @@ class Identity:
     """Hands out the token; fetches and renews it in a thread of its own, or several while callers wait in vain."""
 
     def __init__(
-        self, scope: str, new_credential: Callable[[], Credential], clock: Callable[[], float] = time.time
+        self,
+        scope: str,
+        new_credential: Callable[[], Credential],
+        *,
+        patience: float = PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
+        """`patience` in place of `PATIENCE`; `wall` is the clock that a token's end is told by."""
         self._scope = scope
         self._new_credential = new_credential
+        self._patience = patience
         self._clock = clock
+        self._wall = wall
         self._lock = threading.Lock()
         self._token: _Token | None = None
         self._coming: Future[_Token] = Future()
@@ -147,11 +159,11 @@ class Identity:
             token, now = self._token, self._clock()
             if token and now >= token.expires_at:
                 token = None
-            slow = not token and now - self._asked_at >= PATIENCE and self._fetches < MOST_FETCHES
+            slow = not token and now - self._asked_at >= self._patience and self._fetches < MOST_FETCHES
             if (not token or now >= token.renew_at) and (not self._fetches or slow):
-                self._fetches += 1
                 self._asked_at = math.inf
                 threading.Thread(target=self._fetch, name="identity", daemon=True).start()
+                self._fetches += 1  # not before: a thread that is not to be had must not be waited for
             return token, self._coming
 
     def _fetch(self) -> None:
@@ -162,9 +174,9 @@ class Identity:
             failure = _unavailable(error)
         with self._lock:
             self._fetches -= 1
-            if token:
-                self._token = token
-            elif self._token:
+            if token and (not self._token or token.expires_at > self._token.expires_at):
+                self._token = token  # a fetch that comes late may bring an older one
+            elif failure and self._token:
                 later = max(self._token.renew_at, self._clock() + RETRY_EVERY)
                 self._token = replace(self._token, renew_at=later)
             if failure and self._fetches:
@@ -179,16 +191,21 @@ class Identity:
         with closing(self._new_credential()) as credential:
             self._asked_at = self._clock()  # not before: importing azure-identity may take a second
             info = credential.get_token_info(self._scope)
+        now, ago = self._clock(), self._clock() - self._wall()
         due = info.refresh_on or info.expires_on - RENEW_AHEAD
-        return _Token(info.token, info.expires_on, max(due, self._clock() + RETRY_EVERY))
+        return _Token(info.token, info.expires_on + ago, max(due + ago, now + RETRY_EVERY))
 
 
 def _unavailable(error: Exception) -> MintError:
+    from azure.core.exceptions import ClientAuthenticationError  # noqa: PLC0415 - azure-identity brings it
+
+    # Its own words say what is missing. Those of other errors may quote a broken answer, with the token in it.
+    words = f": {error}" if isinstance(error, ClientAuthenticationError) else ""
     failure = MintError(
         "identity_unavailable",
         "The app got no token for its identity. On Azure: is a managed identity assigned, and is AZURE_CLIENT_ID "
         "that of a user-assigned identity? On a laptop: az login.",
-        detail=f"{type(error).__name__}: {error}"[:500],
+        detail=f"{type(error).__name__}{words}"[:500],
     )
     failure.__cause__ = error
     return failure

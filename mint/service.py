@@ -1,11 +1,12 @@
 """What one process keeps from its first request on. Imported only then: half of a cold start is such imports."""
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
 from mint.body import Json
 from mint.callers import Callers
-from mint.identity import Identity, platform_credential
+from mint.identity import PATIENCE, Identity, platform_credential
 from mint.profiles import Profiles
 from mint.quota import Quota
 from mint.resources import Mints, Resources
@@ -39,7 +40,8 @@ class Service:
         self.callers = Callers(settings)
         self.quota = Quota(settings)
         self.profiles = Profiles(settings.ttl_seconds)
-        self._identity = Identity(settings.scope, lambda: platform_credential(settings))
+        patience = PATIENCE if settings.has_identity_endpoint else math.inf
+        self._identity = Identity(settings.scope, lambda: platform_credential(settings), patience=patience)
         self._wires: list[Upstream] = []
 
         def at(endpoint: str) -> Mints:

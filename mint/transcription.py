@@ -65,7 +65,10 @@ class Transcription:
             return self._with_a_way_back(session, trip)
         minted = self._deferred(self._upstream.send(session, trip), session)
         if not trip.block_sent and self._evidence.claim_probe():
-            self._run_probe(lambda: self._probe(session))
+            try:
+                self._run_probe(lambda: self._probe(session))
+            except RuntimeError:  # there is no thread to be had, and the mint went well
+                self._evidence.probe_inconclusive()
         return minted
 
     def health(self, session: Session) -> Json:

@@ -18,10 +18,11 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from urllib3.util.ssl_ import create_urllib3_context
 
 from mint import __version__
+from mint.errors import forget_frames
 from mint.replies import Remedy, Reply, UpstreamError
 from mint.trip import Trip
 
-MAX_REPLY_BYTES = 1 << 20
+MAX_REPLY_BYTES = 1 << 18
 CONNECT_SECONDS = 5
 """What opening a connection ahead of the first mint may take."""
 
@@ -46,7 +47,10 @@ class Wire:
         self._send(self._request("GET"), trip).drain_conn()  # which puts the connection back into the pool
 
     def post(self, data: bytes, token: str, trip: Trip) -> Reply:
-        """Make one call and read its reply to the end; the only place that sees requests' exceptions."""
+        """Make one call and read its reply to the end; the only place that sees requests' exceptions.
+
+        It ends with the trip's time, except that urllib3 gives each address of a name that long to connect.
+        """
         started = trip.clock()
         trip.attempts += 1
         trip.upstream_status = trip.apim_request_id = trip.region = None
@@ -65,8 +69,10 @@ class Wire:
                 response.close()
                 response.release_conn()
         except (requests.Timeout, ReadTimeoutError) as error:
+            forget_frames(error)
             raise timeout(trip) from error
         except (requests.RequestException, HTTPError, OSError) as error:
+            forget_frames(error)
             raise UpstreamError(
                 "upstream_unavailable",
                 "Azure OpenAI cannot be reached, or broke off its reply. Try again; if it lasts, check "
@@ -156,9 +162,9 @@ class _Timed:
             self._held += data
 
     @staticmethod
-    def response_class(sock: socket.socket, **more: Any) -> HTTPResponse:  # noqa: ANN401 - http.client's own
+    def response_class(sock: socket.socket, *more: Any, **named: Any) -> HTTPResponse:  # noqa: ANN401 - http.client's own
         """Return the reply that is about to come."""
-        return HTTPResponse(_Reading(sock, _on_this_thread.trip), **more)  # type: ignore[arg-type]  # it wants makefile alone
+        return HTTPResponse(_Reading(sock, _on_this_thread.trip), *more, **named)  # type: ignore[arg-type]  # it wants makefile alone
 
 
 class _Reading(io.RawIOBase):

@@ -11,12 +11,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from azure.core.exceptions import ClientAuthenticationError
 
 from mint.errors import MintError
 from mint.identity import MOST_FETCHES, PATIENCE, REPLACE_EVERY, RETRY_EVERY, Identity, platform_credential
+from mint.service import Service
 from mint.settings import Settings
 from tests.conftest import Endpoint
 from tests.simulated import SimulatedAzure, until
+from tests.test_settings import REQUIRED
 
 
 @dataclass
@@ -79,6 +82,11 @@ class Clock:
         return self.now
 
 
+def both(clock: Clock) -> dict[str, Clock]:
+    """Return one clock in the place of both."""
+    return {"clock": clock, "wall": clock}
+
+
 def settle() -> None:
     """Wait until no fetch is under way."""
     for thread in threading.enumerate():
@@ -89,7 +97,7 @@ def settle() -> None:
 def test_a_token_is_kept_until_it_is_due() -> None:
     """One fetch serves every caller until `refresh_on`."""
     clock, entra = Clock(), Entra([Token("a", 90_000, refresh_on=40_000)])
-    identity = Identity("scope", entra.credential, clock)
+    identity = Identity("scope", entra.credential, **both(clock))
 
     tokens = {identity.token(1) for _ in range(3)}
     clock.now = 39_999
@@ -101,7 +109,7 @@ def test_a_token_is_kept_until_it_is_due() -> None:
 def test_a_token_that_is_due_is_renewed_behind_the_callers_back() -> None:
     """The old one is handed out while the new one is fetched: nobody waits."""
     clock, entra = Clock(), Entra([Token("a", 90_000), Token("b", 180_000)])
-    identity = Identity("scope", entra.credential, clock)
+    identity = Identity("scope", entra.credential, **both(clock))
     identity.token(1)
     clock.now = 89_800
     entra.gate.clear()
@@ -117,7 +125,7 @@ def test_a_token_that_is_due_is_renewed_behind_the_callers_back() -> None:
 def test_a_failed_renewal_keeps_the_good_token_and_is_not_hammered() -> None:
     """While a token lasts, a broken identity endpoint costs callers nothing and is asked once in a while."""
     clock, entra = Clock(), Entra([Token("a", 90_000), OSError("down"), Token("b", 180_000)])
-    identity = Identity("scope", entra.credential, clock)
+    identity = Identity("scope", entra.credential, **both(clock))
     identity.token(1)
     clock.now = 89_800
     identity.token(0)
@@ -137,7 +145,7 @@ def test_a_failed_renewal_keeps_the_good_token_and_is_not_hammered() -> None:
 def test_an_expired_token_is_never_handed_out() -> None:
     """Past its end the caller waits for a new one, and is told if there is none."""
     clock, entra = Clock(), Entra([Token("a", 2_000), OSError("down")])
-    identity = Identity("scope", entra.credential, clock)
+    identity = Identity("scope", entra.credential, **both(clock))
     identity.token(1)
     clock.now = 2_001
 
@@ -151,7 +159,7 @@ def test_waiting_for_a_token_ends() -> None:
     """A hanging identity endpoint is an answer in time, and the fetch under way serves the next caller."""
     entra = Entra([Token("a", 90_000)])
     entra.gate.clear()
-    identity = Identity("scope", entra.credential, Clock())
+    identity = Identity("scope", entra.credential, **both(Clock()))
 
     with pytest.raises(MintError) as caught:
         identity.token(0.01)
@@ -165,7 +173,7 @@ def test_waiting_for_a_token_ends() -> None:
 def test_a_refused_token_is_replaced_through_a_new_credential() -> None:
     """azure-identity caches in the credential object: the same one would give the same token again."""
     entra = Entra([Token("a", 90_000), Token("b", 90_000)])
-    identity = Identity("scope", entra.credential, Clock())
+    identity = Identity("scope", entra.credential, **both(Clock()))
     identity.token(1)
 
     identity.discard("something older")
@@ -179,7 +187,7 @@ def test_a_refused_token_is_replaced_through_a_new_credential() -> None:
 def test_every_credential_is_closed_once_it_has_been_asked() -> None:
     """It would keep a connection until the garbage collector came."""
     clock, entra = Clock(), Entra([OSError("down"), OSError("down"), Token("a", 2_000), Token("b", 90_000)])
-    identity = Identity("scope", entra.credential, clock)
+    identity = Identity("scope", entra.credential, **both(clock))
 
     with pytest.raises(MintError):
         identity.token(1)
@@ -194,7 +202,7 @@ def test_a_fetch_that_fails_is_made_once_more_for_all_who_wait() -> None:
     """An identity endpoint that fails in passing costs nobody an error, and one that stays down two fetches."""
     entra = Entra([OSError("passing"), Token("a", 90_000)])
     entra.gate.clear()
-    identity = Identity("scope", entra.credential, Clock())
+    identity = Identity("scope", entra.credential, **both(Clock()))
 
     with ThreadPoolExecutor(8) as pool:
         waiting = [pool.submit(identity.token, 5) for _ in range(8)]
@@ -207,7 +215,7 @@ def test_a_fetch_that_fails_is_made_once_more_for_all_who_wait() -> None:
 def test_tokens_that_are_all_refused_do_not_load_the_identity_endpoint() -> None:
     """With a wrong scope every token is refused: one is replaced, and the next only after a while."""
     clock, entra = Clock(), Entra([Token("a", 90_000), Token("b", 90_000), Token("c", 90_000)])
-    identity = Identity("scope", entra.credential, clock)
+    identity = Identity("scope", entra.credential, **both(clock))
 
     first = identity.discard(identity.token(1))
     again = [identity.discard(identity.token(1)) for _ in range(5)]
@@ -234,7 +242,7 @@ def test_a_fetch_that_hangs_is_not_what_later_callers_wait_for() -> None:
     """Another begins beside it, though not for every caller; what the old one brings in the end counts as well."""
     slow = Late(Token("slow", 90_000))
     clock, entra = Clock(), Entra([slow, Token("fast", 2_000)])
-    identity = Identity("scope", entra.credential, clock)
+    identity = Identity("scope", entra.credential, **both(clock))
     for _ in range(3):
         in_vain(identity, entra, 1)
     clock.now += LONGER
@@ -251,7 +259,7 @@ def test_a_slow_fetch_serves_those_who_wait_for_a_newer_one() -> None:
     """Where the identity endpoint is slow at all, the oldest fetch is the one that is about to end."""
     slow, newer = Late(Token("slow", 90_000)), Late(Token("newer", 90_000))
     clock, entra = Clock(), Entra([slow, newer])
-    identity = Identity("scope", entra.credential, clock)
+    identity = Identity("scope", entra.credential, **both(clock))
     in_vain(identity, entra, 1)
     clock.now += LONGER
     in_vain(identity, entra, 2)
@@ -267,7 +275,7 @@ def test_a_fetch_that_fails_beside_one_under_way_is_nobodys_answer() -> None:
     """Callers are told of a failure when no fetch is left that could bring a token."""
     slow, broken = Late(Token("slow", 90_000)), Late(OSError("down"))
     clock, entra = Clock(), Entra([slow, broken])
-    identity = Identity("scope", entra.credential, clock)
+    identity = Identity("scope", entra.credential, **both(clock))
     in_vain(identity, entra, 1)
     clock.now += LONGER
     in_vain(identity, entra, 2)
@@ -281,7 +289,7 @@ def test_a_fetch_that_fails_late_brings_no_renewal_forward() -> None:
     """The token that another has brought meanwhile is not due because of it."""
     hung = Late(OSError("hung"))
     clock, entra = Clock(), Entra([hung, Token("a", 90_000, refresh_on=40_000)])
-    identity = Identity("scope", entra.credential, clock)
+    identity = Identity("scope", entra.credential, **both(clock))
     in_vain(identity, entra, 1)
     clock.now += LONGER
     identity.token(5)
@@ -302,7 +310,7 @@ def test_the_time_that_making_a_credential_takes_is_not_the_identity_endpoints()
         imported.wait(10)
         return entra.credential()
 
-    identity = Identity("scope", credential, clock)
+    identity = Identity("scope", credential, **both(clock))
     in_vain(identity, entra, 0)
     clock.now += LONGER
     in_vain(identity, entra, 0)
@@ -317,7 +325,7 @@ def test_fetches_beside_one_another_are_bounded() -> None:
     """An identity endpoint that hangs for minutes costs a few threads, and once it is well again none."""
     hanging = [Late(OSError("hung")) for _ in range(MOST_FETCHES)]
     clock, entra = Clock(), Entra([*hanging, Token("a", 90_000)])
-    identity = Identity("scope", entra.credential, clock)
+    identity = Identity("scope", entra.credential, **both(clock))
     for number in range(2 * MOST_FETCHES):
         in_vain(identity, entra, min(number + 1, MOST_FETCHES))
         clock.now += LONGER
@@ -332,7 +340,7 @@ def test_a_renewal_that_hangs_gets_no_company() -> None:
     """While the token lasts nobody waits, and the identity endpoint is left in peace."""
     slow = Late(Token("b", 180_000))
     clock, entra = Clock(), Entra([Token("a", 90_000), slow])
-    identity = Identity("scope", entra.credential, clock)
+    identity = Identity("scope", entra.credential, **both(clock))
     identity.token(1)
     clock.now = 89_800
 
@@ -354,7 +362,7 @@ def platform(required: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Ident
         monkeypatch.setenv(name, value)
     settings, clock = Settings.read(), Clock()
     clock.now = time.time() + 10 * 86400
-    return Identity(settings.scope, lambda: platform_credential(settings), clock)
+    return Identity(settings.scope, lambda: platform_credential(settings), **both(clock))
 
 
 @pytest.fixture
@@ -434,7 +442,7 @@ def test_an_identity_endpoint_that_hung_serves_the_next_caller_at_once(
     after = endpoint.mint()
 
     assert (during.status_code, after.status_code) == (502, 200)
-    assert time.monotonic() - ended < 1
+    assert time.monotonic() - ended < 2
 
 
 def test_an_identity_endpoint_slower_than_the_deadline_gives_a_token_in_the_end(
@@ -447,14 +455,14 @@ def test_an_identity_endpoint_slower_than_the_deadline_gives_a_token_in_the_end(
 
     until(lambda: endpoint.mint().status_code == 200)
 
-    assert 3 <= time.monotonic() - began < 5
+    assert 3 <= time.monotonic() - began < 6
     assert len(azure.identity_calls()) <= 5
 
 
 def test_a_token_is_renewed_five_minutes_before_its_end() -> None:
     """Where Entra names no earlier time; and at its very end it is no longer handed out."""
     clock, entra = Clock(), Entra([Token("a", 90_000), *[OSError("down")] * 4])
-    identity = Identity("scope", entra.credential, clock)
+    identity = Identity("scope", entra.credential, **both(clock))
     asked = []
     for clock.now in (1000, 89_699, 89_700, 89_999):
         identity.token(1)
@@ -470,7 +478,7 @@ def test_a_token_is_renewed_five_minutes_before_its_end() -> None:
 def test_a_token_that_is_short_of_its_end_from_the_start_is_kept_for_ten_seconds() -> None:
     """An identity endpoint that hands out such tokens is not asked for every mint."""
     clock, entra = Clock(), Entra([Token("a", 1100), Token("b", 1100)])
-    identity = Identity("scope", entra.credential, clock)
+    identity = Identity("scope", entra.credential, **both(clock))
     asked = []
     for clock.now in (1000, 1009.9, 1010):
         identity.token(1)
@@ -482,7 +490,7 @@ def test_a_token_that_is_short_of_its_end_from_the_start_is_kept_for_ten_seconds
 
 def test_a_token_that_another_caller_has_discarded_is_worth_another_try() -> None:
     """There is a newer one by then; who was refused the older one did nothing wrong."""
-    identity = Identity("scope", Entra([Token("a", 90_000), Token("b", 90_000)]).credential, Clock())
+    identity = Identity("scope", Entra([Token("a", 90_000), Token("b", 90_000)]).credential, **both(Clock()))
     identity.discard(identity.token(1))
     identity.token(1)
 
@@ -494,7 +502,7 @@ def test_who_waits_begins_another_fetch_when_the_first_one_hangs() -> None:
     """Without a newcomer to do it for them."""
     hung = Late(OSError("hung"))
     clock, entra = Clock(), Entra([hung, Token("a", 90_000)])
-    identity = Identity("scope", entra.credential, clock)
+    identity = Identity("scope", entra.credential, **both(clock))
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(identity.token, 5)
         until(lambda: entra.answered.acquire(blocking=False))
@@ -510,7 +518,7 @@ def test_a_caller_waits_as_long_as_was_said() -> None:
     """And not only until they look again for the first time."""
     entra = Entra([Token("a", 90_000)])
     entra.gate.clear()
-    identity = Identity("scope", entra.credential, Clock())
+    identity = Identity("scope", entra.credential, **both(Clock()))
     started = time.monotonic()
 
     with pytest.raises(MintError):
@@ -523,12 +531,105 @@ def test_a_caller_waits_as_long_as_was_said() -> None:
 
 def test_a_failure_fills_no_more_than_a_line_of_the_log() -> None:
     """azure-identity's errors quote whole answers."""
-    identity = Identity("scope", Entra([OSError("x" * 600)] * 2).credential, Clock())
+    down = ClientAuthenticationError("x" * 600)
+    identity = Identity("scope", Entra([down, down]).credential, **both(Clock()))
 
     with pytest.raises(MintError) as caught:
         identity.token(1)
 
-    assert caught.value.detail == f"OSError: {'x' * 491}"
+    assert caught.value.detail == f"ClientAuthenticationError: {'x' * 473}"
+
+
+class Truncating(BaseHTTPRequestHandler):
+    """An identity endpoint whose answer breaks off behind the token, in an orderly way."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(b'{"access_token":"eyJ-the-token","expires_on":"179')
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_broken_answer_with_a_token_in_it_leaves_none_in_the_log(
+    platform: Identity, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """azure-core's error quotes what it could not read, and azure-identity logs that error."""
+    import function_app  # noqa: F401, PLC0415 - it says what those libraries may log
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Truncating) as server:
+        threading.Thread(target=server.serve_forever).start()
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{server.server_port}/msi/token")
+        with pytest.raises(MintError) as caught:
+            platform.token(5)
+        server.shutdown()
+
+    assert caught.value.detail == "DecodeError"
+    assert "eyJ-the-token" not in caplog.text
+
+
+def test_a_thread_that_is_not_to_be_had_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that could not be started must not be waited for."""
+    identity = Identity("scope", Entra([Token("a", 90_000)]).credential, **both(Clock()))
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            identity.token(1)
+
+    assert identity.token(1) == "a"
+
+
+def refuse(_: threading.Thread) -> None:
+    """Do as Python does when the system has no more threads."""
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_fetch_that_comes_late_does_not_replace_a_newer_token() -> None:
+    """It was asked for earlier, and may end earlier."""
+    hung = Late(Token("old", 2_000))
+    clock, entra = Clock(), Entra([hung, Token("new", 90_000)])
+    identity = Identity("scope", entra.credential, **both(clock))
+    in_vain(identity, entra, asked=1)
+    clock.now += LONGER
+    newer = identity.token(1)
+
+    hung.gate.set()
+    settle()
+
+    assert (newer, identity.token(1)) == ("new", "new")
+
+
+def test_a_clock_that_is_set_back_delays_nothing() -> None:
+    """A token's end is told by the wall's clock, and every wait by one that nobody sets."""
+    hung = Late(OSError("hung"))
+    clock, wall = Clock(), Clock()
+    entra = Entra([hung, Token("a", 90_000)])
+    identity = Identity("scope", entra.credential, clock=clock, wall=wall)
+    in_vain(identity, entra, asked=1)
+    clock.now += LONGER
+    wall.now -= 3600
+
+    assert identity.token(1) == "a"
+    hung.gate.set()
+
+
+def test_what_a_developer_is_signed_in_with_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may start a program that takes seconds: a second one beside it would take as long."""
+    for name, value in REQUIRED.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("IDENTITY_ENDPOINT", raising=False)
+    slow = Late(Token("a", round(time.time()) + 90_000))
+    entra = Entra([slow])
+    monkeypatch.setattr("mint.service.platform_credential", lambda _: entra)
+    identity = Service.start()._identity
+
+    with pytest.raises(MintError, match="in time"):
+        identity.token(2 * PATIENCE)
+    slow.gate.set()
+
+    assert (identity.token(5), entra.asked) == ("a", 1)
 
 
 @pytest.mark.parametrize(
@@ -547,7 +648,7 @@ def test_the_identity_is_the_platforms_where_it_offers_one(
 
 def test_no_token_in_any_representation() -> None:
     """What is printed by mistake in a log or a debugger holds no token."""
-    identity = Identity("scope", Entra([Token("ey-secret", 90_000)]).credential, Clock())
+    identity = Identity("scope", Entra([Token("ey-secret", 90_000)]).credential, **both(Clock()))
     identity.token(1)
 
     assert "ey-secret" not in repr(identity) + repr(vars(identity))

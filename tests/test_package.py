@@ -1,5 +1,6 @@
 """What `func azure functionapp publish` uploads: exactly the product, which runs with nothing else on the path."""
 
+import ast
 import json
 import re
 import shutil
@@ -8,6 +9,8 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import files, packages_distributions
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +248,36 @@ def test_every_dependency_is_bounded(name: str) -> None:
     wanted = [line for line in lines if line and not line.startswith("-r ")]
     assert wanted
     assert [line for line in wanted if "==" not in line and not re.search(r">=.+,<", line)] == []
+
+
+def imported(source: str) -> set[str]:
+    """Return the modules that a source names anywhere in it, inside functions and for the type checker too."""
+    nodes = list(ast.walk(ast.parse(source)))
+    plain = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    return plain | {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+
+
+def bringing(module: str, distributions: Iterable[str]) -> set[str]:
+    """Return which of the distributions have a module's file: `azure` is a directory that many of them share."""
+    found = find_spec(module)
+    return {
+        re.sub(r"[-_.]+", "-", name).lower()
+        for name in distributions
+        if found and any(str(file.locate()) == found.origin for file in files(name) or [] if file.suffix == ".py")
+    }
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    """None is there only because another one brings it today, in whatever version that one takes."""
+    lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
+    declared = {found[0].lower() for line in lines if (found := re.match(r"[\w-]+", line))}
+    sources = [(ROOT / name).read_text("utf-8") for name in PRODUCT if name.endswith(".py")]
+    top = {module: module.partition(".")[0] for source in sources for module in imported(source)}
+    installed, ours = packages_distributions(), {*sys.stdlib_module_names, "mint"}
+
+    brought = {one: bringing(one, installed.get(top[one], [])) for one in sorted(top) if top[one] not in ours}
+    assert {"azure.functions", "azure.identity", "urllib3.exceptions"} <= brought.keys()
+    assert [one for one, by in brought.items() if by.isdisjoint(declared)] == []
 
 
 def test_every_npm_package_is_pinned() -> None:

@@ -1,13 +1,21 @@
-"""The call to Azure over TLS: the certificates of the environment are trusted, and no others."""
+"""The call to Azure over TLS: the environment's certificates are trusted, and no others; its proxy is used."""
 
+import json
+import socket
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import requests
 
+from mint.trip import Trip
+from mint.wire import Wire
 from tests.conftest import Endpoint
-from tests.simulated import SimulatedAzure
+from tests.simulated import MINT, SimulatedAzure
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +78,83 @@ def test_a_certificate_for_another_name_gets_no_token(
 
     assert response.json()["error"]["code"] == "upstream_unavailable"
     assert azure_over_tls.mints() == []
+
+
+class Proxy:
+    """One that does CONNECT alone: `asked` is the head of each request, `carried` what clients sent through."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.asked: list[str] = []
+        self.carried = b""
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop taking connections."""
+        self._listener.close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._connect, args=(client,), daemon=True).start()
+
+    def _connect(self, client: socket.socket) -> None:
+        with client, suppress(OSError):
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += client.recv(1)
+            self.asked.append(head.decode())
+            host, _, port = head.split()[1].decode().partition(":")
+            with socket.create_connection((host, int(port))) as server:
+                client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                threading.Thread(target=self._answers, args=(server, client), daemon=True).start()
+                while data := client.recv(65536):
+                    self.carried += data
+                    server.sendall(data)
+
+    @staticmethod
+    def _answers(server: socket.socket, client: socket.socket) -> None:
+        with suppress(OSError):
+            while data := server.recv(65536):
+                client.sendall(data)
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    """A proxy that listens."""
+    proxy = Proxy()
+    yield proxy
+    proxy.close()
+
+
+def test_a_proxy_is_asked_once_and_sees_no_token(
+    certificate: Path, azure_over_tls: SimulatedAzure, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One tunnel, which warming opened, carries all mints; the TLS in it is the resource's own."""
+    asking = {"resource": "https://cognitiveservices.azure.com", "api-version": "2019-08-01"}
+    identity = {"X-IDENTITY-HEADER": azure_over_tls.identity_env["IDENTITY_HEADER"]}
+    url = azure_over_tls.identity_env["IDENTITY_ENDPOINT"]
+    issued = requests.get(url, params=asking, headers=identity, verify=str(certificate), timeout=10)
+    token = issued.json()["access_token"]
+    for name in ("https_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", f"http://ann:word@{proxy.address}")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    body = json.dumps({"session": {"type": "realtime", "model": "gpt-realtime"}}).encode()
+
+    wire = Wire(azure_over_tls.url + MINT, 1)
+    wire.warm()
+    replies = [wire.post(body, token, Trip(time.monotonic() + 10)) for _ in range(2)]
+
+    assert [reply.status for reply in replies] == [200, 200]
+    assert all(json.loads(reply.body)["value"].startswith("ek_") for reply in replies)
+    assert [asked.split()[:2] for asked in proxy.asked] == [
+        ["CONNECT", azure_over_tls.url.removeprefix("https://")]
+    ]
+    assert "Proxy-Authorization: Basic YW5uOndvcmQ=" in proxy.asked[0]
+    assert token not in proxy.asked[0]
+    assert proxy.carried.startswith(b"\x16\x03")
+    assert token.encode() not in proxy.carried
+    assert len({one["connection"] for one in azure_over_tls.mints()}) == 1

@@ -134,6 +134,23 @@ class World:
         return self.mint().configured
 
 
+def test_a_probe_that_finds_no_thread_costs_the_caller_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mint went well; the next one sets a probe off again."""
+    world = World()
+
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.app, "_run_probe", refuse)
+        first = world.mint()
+    world.now += world.interval
+    world.mint()
+
+    assert first.configured == "post_connect"
+    assert len(world.probes) == 1
+
+
 def test_auto_starts_as_post_connect_and_probes_behind_the_caller() -> None:
     """The first caller is served without the block; the probe comes after, and what it finds is used."""
     world = World()

@@ -1,5 +1,6 @@
 """One call over real sockets: what goes out, how long a reply may take, and when a connection is kept."""
 
+import gzip
 import socket
 import threading
 import time
@@ -18,11 +19,14 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
 class Server:
-    """One listener; `script` answers each request of each connection, `received` is what came, as it came."""
+    """One listener; `script` answers each request of each connection, `received` is what came, as it came.
 
-    def __init__(self, script: Callable[[socket.socket], None]) -> None:
+    A request is what comes `at_once`, in as many bytes at most.
+    """
+
+    def __init__(self, script: Callable[[socket.socket], None], at_once: int) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._script = script
+        self._script, self._at_once = script, at_once
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/path?a=b"
         self.received: list[bytes] = []
         self.connections = 0
@@ -41,7 +45,7 @@ class Server:
 
     def _talk(self, connection: socket.socket) -> None:
         with connection, suppress(OSError):
-            while data := connection.recv(65536):
+            while data := connection.recv(self._at_once):
                 self.received.append(data)
                 self._script(connection)
 
@@ -51,8 +55,10 @@ def serve() -> Iterator[Callable[..., Server]]:
     """`serve(script)`: a server that answers by the script."""
     started: list[Server] = []
 
-    def start(script: Callable[[socket.socket], None] = lambda connection: connection.sendall(OK)) -> Server:
-        started.append(Server(script))
+    def start(
+        script: Callable[[socket.socket], None] = lambda connection: connection.sendall(OK), at_once: int = 65536
+    ) -> Server:
+        started.append(Server(script, at_once))
         return started[-1]
 
     yield start
@@ -78,7 +84,7 @@ def drip(start: bytes) -> Callable[[socket.socket], None]:
 
 
 def test_head_and_body_leave_together(serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch) -> None:
-    """In two packets they would wake the other side twice."""
+    """In two pieces they would wake the other side twice."""
     server, sent = serve(), []
     send = socket.socket.sendall
 
@@ -136,6 +142,58 @@ def test_a_reply_that_ends_with_its_connection_is_read_whole(serve: Callable[...
     wire = Wire(server.url, 1)
 
     assert [wire.post(BODY, "token", trip()).body for _ in range(2)] == [b"{}", b"{}"]
+    assert server.connections == 2
+
+
+def test_a_reply_in_chunks_and_compressed_is_read_whole(serve: Callable[..., Server]) -> None:
+    """Not asked for, but gateways do it; the first chunk is gzip's header alone, which unpacks to nothing."""
+    secret = b'{"value": "' + bytes(range(48, 58)) * 5_000 + b'"}'
+    packed = gzip.compress(secret)
+    chunks = [packed[:10], packed[10:11], packed[11:40], packed[40:]]
+
+    def chunked(connection: socket.socket) -> None:
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n\r\n"
+            + b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+        )
+        time.sleep(0.02)
+        connection.sendall(b"0\r\n\r\n")
+
+    server = serve(chunked)
+    wire = Wire(server.url, 1)
+
+    assert [wire.post(BODY, "token", trip()).body for _ in range(2)] == [secret, secret]
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("size", [len(BODY), 16_000_000], ids=["sent", "sending"])
+@pytest.mark.parametrize(
+    "early", [b"", b"HTTP/1.1 413 Large\r\nContent-Length: 2\r\n\r\n{}"], ids=["nothing", "413"]
+)
+def test_an_answer_to_half_a_request_is_the_answer(early: bytes, size: int, serve: Callable[..., Server]) -> None:
+    """It counts though the rest of the request met a closed connection; without one the connection was lost."""
+    closed = threading.Event()
+
+    def hasty(connection: socket.socket) -> None:
+        if server.connections == 1:
+            connection.sendall(early)
+            connection.close()
+            closed.set()
+        else:
+            connection.recv(65536)
+            connection.sendall(OK)
+
+    server = serve(hasty, at_once=1)
+    wire = Wire(server.url, 1)
+
+    try:
+        outcome: object = wire.post(bytes(size), "token", trip()).status
+    except UpstreamError as error:
+        outcome = error.code
+
+    assert closed.wait(10)
+    assert outcome == (413 if early else "upstream_unavailable")
+    assert wire.post(BODY, "token", trip()).body == b"{}"
     assert server.connections == 2
 
 
