@@ -87,8 +87,13 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ("identity", "retry_total=0,", "0 -> 1"): "tests/test_identity.py has it, with a real identity endpoint",
     (
         "identity",
-        "slow = not token and now - self._asked_at >= PATIENCE and self._fetches < MOST_FETCHES",
-        "now - self._asked_at >= PATIENCE -> now - self._asked_at > PATIENCE",
+        "slow = not token and now - self._asked_at >= self._patience and self._fetches < MOST_FETCHES",
+        "now - self._asked_at >= self._patience -> now - self._asked_at > self._patience",
+    ): _INSTANT,
+    (
+        "identity",
+        "if token and (not self._token or token.expires_at > self._token.expires_at):",
+        "token.expires_at > self._token.expires_at -> token.expires_at >= self._token.expires_at",
     ): _INSTANT,
     ("identity", "if left <= 0:", "left <= 0 -> left < 0"): _INSTANT,
     (

@@ -615,6 +615,25 @@ def test_a_clock_that_is_set_back_delays_nothing() -> None:
     hung.gate.set()
 
 
+def test_a_tokens_end_is_told_by_the_walls_clock() -> None:
+    """And so is the time to renew it, whatever the other clock began with."""
+    clock, wall = Clock(), Clock()
+    wall.now = 1_795_000_000.0
+    entra = Entra([Token("a", 1_795_003_600, refresh_on=1_795_001_800), OSError("down"), *[OSError("down")] * 2])
+    identity = Identity("scope", entra.credential, clock=clock, wall=wall)
+    asked = []
+    for seconds in (0, 1799, 1800, 3599):
+        clock.now = 1000.0 + seconds
+        identity.token(1)
+        settle()
+        asked.append(entra.asked)
+    clock.now = 1000.0 + 3600
+
+    assert asked == [1, 1, 2, 3]
+    with pytest.raises(MintError):
+        identity.token(1)
+
+
 def test_what_a_developer_is_signed_in_with_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may start a program that takes seconds: a second one beside it would take as long."""
     for name, value in REQUIRED.items():
