@@ -151,6 +151,8 @@ class Issuer:
         asked = json.loads(text) if text.lstrip().startswith("{") else dict(await request.post())
         try:
             token = self.token(asked)
+        # An alg that PyJWT does not know is NotImplementedError; claims, a header or a lifetime of the wrong kind
+        # are one of the last two.
         except (jwt.PyJWTError, NotImplementedError, ValueError, TypeError) as error:
             return web.json_response({"error": "invalid_request", "error_description": str(error)}, status=400)
         return web.json_response({"access_token": token, "token_type": "Bearer"})

@@ -1,5 +1,7 @@
-"""An HTTP server inside the test's own process: it answers what the test says, and keeps what it was asked."""
+"""Servers inside the test's own process: of HTTP, which answers what the test says, and of bare sockets."""
 
+import abc
+import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,11 +30,12 @@ class Asked:
 
 
 class Answering:
-    """The server, a context manager: each path's answers in order, the last one for ever; 404 without."""
+    """The server, a context manager: each path's answers in order, the last one for ever; `otherwise` without."""
 
-    def __init__(self) -> None:
+    def __init__(self, otherwise: Answer = Answer(status=404)) -> None:  # noqa: B008 - nothing changes an Answer
         self.answers: dict[str, list[Answer]] = {}
         self.asked: list[Asked] = []
+        self._otherwise = otherwise
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
@@ -41,7 +44,7 @@ class Answering:
     def answer(self, asked: Asked) -> Answer:
         """Keep the request, and return what it gets."""
         self.asked.append(asked)
-        answers = self.answers.get(asked.path, [Answer(status=404)])
+        answers = self.answers.get(asked.path, [self._otherwise])
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
     def __enter__(self) -> Self:
@@ -73,3 +76,32 @@ def _handler(server: Answering) -> type[BaseHTTPRequestHandler]:
             """Say nothing."""
 
     return Handler
+
+
+class Accepting(abc.ABC):
+    """A listener on `port`, and a thread for each connection."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.connections = 0
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop taking connections."""
+        self._listener.close()
+
+    @abc.abstractmethod
+    def talk(self, connection: socket.socket) -> None:
+        """Say what is to be said; the connection ends with it, or with an OSError."""
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self.connections += 1
+                threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
+
+    def _talk(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            self.talk(connection)

@@ -8,7 +8,6 @@ import functools
 import http.server
 import itertools
 import json
-import os
 import queue
 import shutil
 import subprocess
@@ -16,13 +15,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.hosting import ROOT, Host
+from tests.hosting import ROOT, Host, without
 
 _FLAGS = (
     "--headless=new",
@@ -46,13 +45,6 @@ MODES = {
     "mint_time": "fixed",
     "auto": "all-fails",
 }  # each with a defect under which it works
-
-
-def without(what: str) -> NoReturn:
-    """Skip a test that needs what this machine does not have; where CI is set, fail it instead."""
-    if os.environ.get("CI"):
-        pytest.fail(what)
-    pytest.skip(what)
 
 
 def node_package(name: str) -> Path:

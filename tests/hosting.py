@@ -4,18 +4,35 @@ The process gets PATH, HOME and what the test names; a local.settings.json besid
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, NoReturn, Self
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 READY = "Functions host listening on "
+
+
+def without(what: str) -> NoReturn:
+    """Skip a test that needs what this machine does not have; where CI is set, fail it instead."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+def copy_app(to: Path) -> Path:
+    """Copy there what runs of the app, for a test to change; return it."""
+    for name in ("mint", "sessions"):
+        shutil.copytree(ROOT / name, to / name)
+    for name in ("function_app.py", "host.json"):
+        shutil.copy(ROOT / name, to)
+    return to
 
 
 class Host:

@@ -16,8 +16,8 @@ import yaml
 from diagnose.options import parser as diagnose_parser
 from diagnose.options import target_from
 from local.host import parse_arguments
-from tests.browser import without
 from tests.documents import ROOT, Block, blocks, commands, inline
+from tests.hosting import without
 from tests.pasted import pasted
 from tests.test_docs import TRACKED
 

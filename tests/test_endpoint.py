@@ -12,7 +12,7 @@ import pytest
 from mint import __version__
 from mint.replies import Reply, UpstreamError, read
 from tests.conftest import INSTRUCTIONS, Endpoint
-from tests.hosting import ROOT, Host
+from tests.hosting import ROOT, Host, copy_app
 from tests.simulated import MINT, SimulatedAzure, until
 
 REQUIRED = ["AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_REALTIME_DEPLOYMENT"]
@@ -282,10 +282,7 @@ def test_mistakes_in_settings_and_profiles_are_told_together(
     start_host: Callable[..., Host], required: dict[str, str], tmp_path: Path
 ) -> None:
     """Nobody mends the one to be told of the other."""
-    for name in ("mint", "sessions"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    for name in ("function_app.py", "host.json"):
-        shutil.copy(ROOT / name, tmp_path)
+    copy_app(tmp_path)
     (tmp_path / "sessions" / "odd.json").write_text('{"session": {"speed": NaN}}', "utf-8")
     endpoint = Endpoint(start_host(required | {"MAX_CONCURRENT_MINTS": "0"}, app=tmp_path))
 
@@ -328,10 +325,7 @@ def test_health_tells_of_a_default_profile_that_cannot_be_minted(
     start_host: Callable[..., Host], required: dict[str, str], tmp_path: Path
 ) -> None:
     """A default that only transcribes, and no transcription deployment: 503 that names it, as for any setting."""
-    for name in ("mint", "sessions"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    for name in ("function_app.py", "host.json"):
-        shutil.copy(ROOT / name, tmp_path)
+    copy_app(tmp_path)
     shutil.copy(tmp_path / "sessions" / "transcription.json", tmp_path / "sessions" / "default.json")
     endpoint = Endpoint(start_host(required | {"AZURE_OPENAI_TRANSCRIPTION_DEPLOYMENT": ""}, app=tmp_path))
 

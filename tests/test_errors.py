@@ -1,7 +1,6 @@
 """The error table, row by row: the simulated resource does exactly that, and the caller gets exactly this."""
 
 import json
-import shutil
 import socket
 import threading
 from collections.abc import Callable
@@ -15,7 +14,7 @@ import function_app
 from mint.errors import CODES
 from mint.replies import Reply, UpstreamError, read
 from tests.conftest import INSTRUCTIONS, Endpoint, secrets_in
-from tests.hosting import ROOT, Host
+from tests.hosting import Host, copy_app
 from tests.simulated import SimulatedAzure
 
 
@@ -331,10 +330,7 @@ def test_a_fault_of_our_own_is_an_honest_500(
     start_host: Callable[..., Host], required: dict[str, str], azure: SimulatedAzure, tmp_path: Path
 ) -> None:
     """An exception that nobody foresaw is 500 internal_error with an id, and its traceback is in the log."""
-    for name in ("mint", "sessions"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    for name in ("function_app.py", "host.json"):
-        shutil.copy(ROOT / name, tmp_path)
+    copy_app(tmp_path)
     with (tmp_path / "mint" / "session.py").open("a", encoding="utf-8") as broken:
         broken.write("\n\ndef compose(*_):\n    return 1 / 0\n")
     endpoint = Endpoint(start_host(required, app=tmp_path))

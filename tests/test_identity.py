@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from mint.errors import MintError
 from mint.identity import MOST_FETCHES, PATIENCE, REPLACE_EVERY, RETRY_EVERY, Identity, platform_credential
 from mint.service import Service
 from mint.settings import Settings
+from tests.answering import Answer, Answering
 from tests.conftest import Endpoint
 from tests.simulated import SimulatedAzure, until
 from tests.test_settings import REQUIRED
@@ -401,30 +401,15 @@ def test_no_connection_to_the_identity_endpoint_is_left_behind(
     assert sockets() == before
 
 
-class Throttling(BaseHTTPRequestHandler):
-    """An identity endpoint that wants to be left alone for an hour."""
-
-    def do_GET(self) -> None:
-        self.send_response(429)
-        self.send_header("Retry-After", "3600")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 def test_a_throttling_identity_endpoint_is_an_answer_and_not_a_pause(
     platform: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """azure-core would sleep for as long as Retry-After says, and the fetch with it."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Throttling) as server:
-        threading.Thread(target=server.serve_forever).start()
-        monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{server.server_port}/msi/token")
+    with Answering(Answer(status=429, headers={"Retry-After": "3600"})) as server:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"{server.url}/msi/token")
 
         with pytest.raises(MintError) as caught:
             platform.token(2)
-        server.shutdown()
 
     assert "got no token" in caught.value.message
 
@@ -540,31 +525,19 @@ def test_a_failure_fills_no_more_than_a_line_of_the_log() -> None:
     assert caught.value.detail == f"ClientAuthenticationError: {'x' * 473}"
 
 
-class Truncating(BaseHTTPRequestHandler):
-    """An identity endpoint whose answer breaks off behind the token, in an orderly way."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.end_headers()
-        self.wfile.write(b'{"access_token":"eyJ-the-token","expires_on":"179')
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 def test_a_broken_answer_with_a_token_in_it_leaves_none_in_the_log(
     platform: Identity, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """azure-core's error quotes what it could not read, and azure-identity logs that error."""
     import function_app  # noqa: F401, PLC0415 - it says what those libraries may log
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Truncating) as server:
-        threading.Thread(target=server.serve_forever).start()
-        monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{server.server_port}/msi/token")
+    broken = Answer(
+        b'{"access_token":"eyJ-the-token","expires_on":"179', headers={"Content-Type": "application/json"}
+    )
+    with Answering(broken) as server:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"{server.url}/msi/token")
         with pytest.raises(MintError) as caught:
             platform.token(5)
-        server.shutdown()
 
     assert caught.value.detail == "DecodeError"
     assert "eyJ-the-token" not in caplog.text

@@ -99,17 +99,21 @@ def test_an_instance_that_freezes_keeps_what_it_holds_and_nobody_else(
     assert said["minted"] == minted(azure) == QUOTA
 
 
+def through(instances: Instances, broken: Callable[[], None], mended: Callable[[], None]) -> Crowd:
+    """Return callers who asked before, during and after something was broken."""
+    with Crowd(instances.url, CALLERS, pause=0.02) as crowd:
+        crowd.until(60, 0)
+        for change in (broken, mended):
+            change()
+            crowd.until(60, time.monotonic())
+    return crowd
+
+
 def test_a_redis_that_restarts_is_not_noticed_by_callers(
     instances: Instances, azure: SimulatedAzure, store: Store
 ) -> None:
     """What it knew is lost: each instance counts for itself meanwhile, so that none grants more than the quota."""
-    with Crowd(instances.url, CALLERS, pause=0.02) as crowd:
-        crowd.until(60, 0)
-        store.stop()
-        down = time.monotonic()
-        crowd.until(60, down)
-        store.start()
-        crowd.until(60, time.monotonic())
+    crowd = through(instances, store.stop, store.start)
     counted = len([answer for answer in crowd.answers if answer.code == "minted"])
 
     assert set(codes(crowd.answers)) <= {"minted", "quota_exceeded"}
@@ -122,13 +126,7 @@ def test_a_redis_that_freezes_costs_a_quarter_second_at_most_and_the_quota_holds
     instances: Instances, azure: SimulatedAzure, store: Store
 ) -> None:
     """SIGSTOP and SIGCONT: what was admitted meanwhile is bounded by what each instance counts for itself."""
-    with Crowd(instances.url, CALLERS, pause=0.02) as crowd:
-        crowd.until(60, 0)
-        store.hang()
-        hung = time.monotonic()
-        crowd.until(60, hung)
-        store.go_on()
-        crowd.until(60, time.monotonic())
+    crowd = through(instances, store.hang, store.go_on)
     slowest = max(answer.seconds for answer in crowd.answers)
 
     assert set(codes(crowd.answers)) <= {"minted", "quota_exceeded"}

@@ -3,6 +3,7 @@
 A transcript comes only where transcription is configured and audio has arrived, so that these tests can fail.
 """
 
+import abc
 import array
 import asyncio
 import base64
@@ -58,7 +59,7 @@ def silence(milliseconds: int) -> bytes:
     return bytes(48 * milliseconds)
 
 
-class Client:
+class Client(abc.ABC):
     """The client's half of a session: sends events, keeps what arrives, and waits for what it names."""
 
     def __init__(self) -> None:
@@ -66,8 +67,9 @@ class Client:
         self.closed = asyncio.Event()
         self._arrived = asyncio.Condition()
 
+    @abc.abstractmethod
     async def send(self, event: Event) -> None:
-        raise NotImplementedError
+        """Send it the way that this kind of client has."""
 
     async def arrive(self, event: Event) -> None:
         async with self._arrived:

@@ -4,7 +4,6 @@ import copy
 import importlib
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +24,7 @@ from openapi_spec_validator import validate
 from mint import __version__
 from mint.errors import CODES
 from tests.conftest import Endpoint
-from tests.hosting import ROOT, Host
+from tests.hosting import ROOT, Host, copy_app
 from tests.issuing import Issuer, bearer
 from tests.simulated import SimulatedAzure, until
 
@@ -299,10 +298,7 @@ def goes_with_the_workaround(name: str) -> Any:
 
 def app_with(tmp_path: Path, **files: str) -> Path:
     """Return a copy of what is published, where these files of sessions/ have another content."""
-    for name in ("mint", "sessions"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    for name in ("function_app.py", "host.json"):
-        shutil.copy(ROOT / name, tmp_path)
+    copy_app(tmp_path)
     for name, content in files.items():
         (tmp_path / "sessions" / f"{name}.json").write_text(content, "utf-8")
     return tmp_path

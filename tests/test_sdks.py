@@ -16,9 +16,9 @@ import openai
 import pytest
 from openai import AsyncOpenAI, AzureOpenAI, OpenAI
 
-from tests.browser import node_package, without
+from tests.browser import node_package
 from tests.conftest import Endpoint
-from tests.hosting import ROOT, Host
+from tests.hosting import ROOT, Host, without
 from tests.issuing import Issuer
 from tests.simulated import SimulatedAzure
 

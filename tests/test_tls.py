@@ -14,6 +14,7 @@ import requests
 
 from mint.trip import Trip
 from mint.wire import Wire
+from tests.answering import Accepting
 from tests.conftest import Endpoint
 from tests.simulated import MINT, SimulatedAzure
 
@@ -80,39 +81,27 @@ def test_a_certificate_for_another_name_gets_no_token(
     assert azure_over_tls.mints() == []
 
 
-class Proxy:
+class Proxy(Accepting):
     """One that does CONNECT alone: `asked` is the head of each request, `carried` what clients sent through."""
 
     def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.asked: list[str] = []
         self.carried = b""
-        threading.Thread(target=self._serve, daemon=True).start()
+        super().__init__()
 
-    def close(self) -> None:
-        """Stop taking connections."""
-        self._listener.close()
-
-    def _serve(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                threading.Thread(target=self._connect, args=(client,), daemon=True).start()
-
-    def _connect(self, client: socket.socket) -> None:
-        with client, suppress(OSError):
-            head = b""
-            while not head.endswith(b"\r\n\r\n"):
-                head += client.recv(1)
-            self.asked.append(head.decode())
-            host, _, port = head.split()[1].decode().partition(":")
-            with socket.create_connection((host, int(port))) as server:
-                client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                threading.Thread(target=self._answers, args=(server, client), daemon=True).start()
-                while data := client.recv(65536):
-                    self.carried += data
-                    server.sendall(data)
+    def talk(self, connection: socket.socket) -> None:
+        """Carry from both sides to the other."""
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += connection.recv(1)
+        self.asked.append(head.decode())
+        host, _, port = head.split()[1].decode().partition(":")
+        with socket.create_connection((host, int(port))) as server:
+            connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            threading.Thread(target=self._answers, args=(server, connection), daemon=True).start()
+            while data := connection.recv(65536):
+                self.carried += data
+                server.sendall(data)
 
     @staticmethod
     def _answers(server: socket.socket, client: socket.socket) -> None:
@@ -140,7 +129,7 @@ def test_a_proxy_is_asked_once_and_sees_no_token(
     token = issued.json()["access_token"]
     for name in ("https_proxy", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HTTPS_PROXY", f"http://ann:word@{proxy.address}")
+    monkeypatch.setenv("HTTPS_PROXY", f"http://ann:word@127.0.0.1:{proxy.port}")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     body = json.dumps({"session": {"type": "realtime", "model": "gpt-realtime"}}).encode()
 

@@ -5,7 +5,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from itertools import count
 
 import pytest
@@ -13,41 +12,29 @@ import pytest
 from mint.replies import UpstreamError
 from mint.trip import Trip
 from mint.wire import Wire
+from tests.answering import Accepting
 
 BODY = b'{"session":{}}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
-class Server:
+class Server(Accepting):
     """One listener; `script` answers each request of each connection, `received` is what came, as it came.
 
     A request is what comes `at_once`, in as many bytes at most.
     """
 
     def __init__(self, script: Callable[[socket.socket], None], at_once: int) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
         self._script, self._at_once = script, at_once
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/path?a=b"
         self.received: list[bytes] = []
-        self.connections = 0
-        threading.Thread(target=self._serve, daemon=True).start()
+        super().__init__()
+        self.url = f"http://127.0.0.1:{self.port}/path?a=b"
 
-    def close(self) -> None:
-        """Stop taking connections."""
-        self._listener.close()
-
-    def _serve(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                self.connections += 1
-                threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
-
-    def _talk(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            while data := connection.recv(self._at_once):
-                self.received.append(data)
-                self._script(connection)
+    def talk(self, connection: socket.socket) -> None:
+        """Keep what comes, and answer it by the script."""
+        while data := connection.recv(self._at_once):
+            self.received.append(data)
+            self._script(connection)
 
 
 @pytest.fixture
