@@ -26,8 +26,8 @@ from mint.trip import Trip
 
 if TYPE_CHECKING:
     from mint.callers import Caller
+    from mint.outcome import Minted
     from mint.quota import Spent
-    from mint.replies import Minted
     from mint.service import Service
 
 log = logging.getLogger("mint")

@@ -19,7 +19,8 @@ from urllib3.exceptions import HTTPError
 from diagnose.records import API_KEY, Call, Outcome, Variant
 from mint.body import Json
 from mint.errors import MintError
-from mint.replies import Minted, Reply, UpstreamError, read
+from mint.outcome import Minted, UpstreamError
+from mint.replies import Reply, read
 from mint.settings import FLAT_FIELD
 
 _MAX_REPLY_BYTES = 1 << 20

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from mint.body import Json
-from mint.replies import Minted, UpstreamError
+from mint.outcome import Minted, UpstreamError
 from mint.session import Session
 from mint.trip import Trip
 

@@ -16,7 +16,7 @@ from typing import Any
 from mint.body import Json
 from mint.errors import MintError
 from mint.evidence import Evidence
-from mint.replies import Minted, UpstreamError
+from mint.outcome import Minted, UpstreamError
 from mint.session import Session, with_block
 from mint.settings import FLAT_FIELD, GA_FIELD, Settings
 from mint.trip import Trip

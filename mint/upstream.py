@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mint.body import Json
 from mint.identity import Identity
-from mint.replies import Minted, Remedy, UpstreamError
+from mint.outcome import Minted, Remedy, UpstreamError
 from mint.replies import read as read_reply
 from mint.session import Session, with_block
 from mint.settings import Settings

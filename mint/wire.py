@@ -19,7 +19,8 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from mint import __version__
 from mint.errors import forget_frames
-from mint.replies import Remedy, Reply, UpstreamError
+from mint.outcome import Remedy, UpstreamError
+from mint.replies import Reply
 from mint.trip import Trip
 
 MAX_REPLY_BYTES = 1 << 18

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from mint import __version__
-from mint.replies import Reply, UpstreamError, read
+from mint.outcome import UpstreamError
+from mint.replies import Reply, read
 from tests.conftest import INSTRUCTIONS, Endpoint
 from tests.hosting import ROOT, Host, copy_app
 from tests.simulated import MINT, SimulatedAzure, until

@@ -12,7 +12,8 @@ import pytest
 
 import function_app
 from mint.errors import CODES
-from mint.replies import Reply, UpstreamError, read
+from mint.outcome import UpstreamError
+from mint.replies import Reply, read
 from tests.conftest import INSTRUCTIONS, Endpoint, secrets_in
 from tests.hosting import Host, copy_app
 from tests.simulated import SimulatedAzure

@@ -24,8 +24,9 @@ from requests.structures import CaseInsensitiveDict
 
 import function_app
 from mint.errors import CODES, MintError
+from mint.outcome import Minted
 from mint.profiles import DIRECTORY, SCHEMA_FILE, Profiles
-from mint.replies import Minted, Reply, read
+from mint.replies import Reply, read
 from mint.service import Service
 from mint.session import Session, compose
 from mint.settings import MisconfiguredError, Settings, app_settings

@@ -9,7 +9,8 @@ import pytest
 from requests.structures import CaseInsensitiveDict
 
 from mint.errors import CODES, MintError
-from mint.replies import Minted, Remedy, Reply, UpstreamError, read
+from mint.outcome import Minted, Remedy, UpstreamError
+from mint.replies import Reply, read
 
 
 def reply(status: int, body: object = b"", **headers: str) -> Reply:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from mint.errors import MintError
-from mint.replies import Minted, UpstreamError
+from mint.outcome import Minted, UpstreamError
 from mint.resources import FAILURES, FIRST_REST, LONGEST_REST, Resources
 from mint.session import Session
 from mint.trip import Trip

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from mint.errors import MintError
 from mint.evidence import LONGEST_INTERVAL
+from mint.outcome import Minted, Remedy, UpstreamError
 from mint.profiles import DIRECTORY, SCHEMA_FILE
-from mint.replies import Minted, Remedy, UpstreamError
 from mint.session import Session, with_block
 from mint.settings import FLAT_FIELD, GA_FIELD, Settings
 from mint.transcription import SHORTEST_LIFETIME, Transcription

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mint.errors import MintError
-from mint.replies import UpstreamError
+from mint.outcome import UpstreamError
 from mint.session import Session
 from mint.settings import FLAT_FIELD, GA_FIELD, Settings
 from mint.trip import Trip

@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from mint.replies import UpstreamError
+from mint.outcome import UpstreamError
 from mint.trip import Trip
 from mint.wire import Wire
 from tests.answering import Accepting
